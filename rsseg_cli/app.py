@@ -1,0 +1,62 @@
+"""The command line: which commands there are, and how the process ends."""
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from rsseg_cli import __version__
+from rsseg_cli.commands import demo, evaluate, info
+from rsseg_cli.console import silence_closed_pipe
+
+app = typer.Typer(
+    name="rsseg",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Map land cover and find change in imagery nobody has labelled.",
+    epilog="Results go to stdout, everything else to stderr. Try it: rsseg demo",
+)
+for command in (info.info, evaluate.evaluate, demo.demo):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"rsseg {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def rsseg(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Map land cover and find change in imagery nobody has labelled."""
+
+
+class Terminated(BaseException):
+    """Somebody sent SIGTERM: unwind as for Ctrl-C, so that nothing half-written stays."""
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 the person can mend it, 2 usage, 130 interrupted, 143 terminated."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+    except Terminated:
+        print("error: terminated\nhint: unfinished outputs were removed; run the command again", file=sys.stderr)
+        sys.exit(143)
+    except BrokenPipeError:
+        silence_closed_pipe()
+        sys.exit(1)
+    except Exception:
+        print("This is a bug in rsseg; the lines below help whoever mends it.", file=sys.stderr)
+        raise

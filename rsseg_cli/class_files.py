@@ -1,0 +1,111 @@
+"""Class schemes in files: a small TOML or CSV a person writes, and the QML style that QGIS draws."""
+
+import csv
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+from xml.sax.saxutils import quoteattr
+
+from rsseg_cli.classes import UNLABELLED, ClassScheme
+from rsseg_cli.errors import RssegError
+
+Entry = tuple[str, tuple[int, ...], str | None]
+EXAMPLE = "a line each: value,name,color - for example 3,forest,#1a7f37 (lines of one name are merged)"
+
+
+def read_classes(path: str | Path) -> ClassScheme:
+    """A scheme from .toml, .csv or .qml."""
+    path = Path(path)
+    readers = {".toml": _read_toml, ".csv": _read_csv, ".qml": _read_qml}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise RssegError(
+            f"{path}: classes are read from .toml, .csv or .qml", f"write a CSV, {EXAMPLE}", file=str(path)
+        )
+    if not path.is_file():
+        raise RssegError(f"{path}: no such file", "check the name", file=str(path))
+    try:
+        entries = reader(path)
+    except RssegError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, ElementTree.ParseError) as problem:
+        raise RssegError(f"{path}: cannot be read as classes: {problem}", EXAMPLE, file=str(path)) from problem
+    if not entries:
+        raise RssegError(f"{path}: names no class", EXAMPLE, file=str(path))
+    return ClassScheme.of_names(entries)
+
+
+def _read_toml(path: Path) -> list[Entry]:
+    """`[[class]]` tables with name, values (or value) and color."""
+    tables = tomllib.loads(path.read_text(encoding="utf-8")).get("class", [])
+    return [
+        (str(t["name"]), tuple(int(v) for v in t.get("values", [t.get("value")])), _color(t.get("color"), path))
+        for t in tables
+    ]
+
+
+def _read_csv(path: Path) -> list[Entry]:
+    """Columns value, name and (if there) color, named in the first line or in this order."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    if not rows:
+        return []
+    header = [cell.lower().replace("colour", "color") for cell in rows[0]]
+    if "value" in header and "name" in header:
+        columns, rows = header, rows[1:]
+    else:
+        columns = ["value", "name", "color"]
+    found: list[Entry] = []
+    for number, row in enumerate(rows, 1):
+        cells = dict(zip(columns, row, strict=False))
+        if not re.fullmatch(r"-?\d+", cells.get("value", "")) or not cells.get("name"):
+            raise RssegError(f"{path}: entry {number} is {','.join(row)!r}", EXAMPLE, file=str(path))
+        found.append((cells["name"], (int(cells["value"]),), _color(cells.get("color"), path)))
+    return found
+
+
+def _read_qml(path: Path) -> list[Entry]:
+    """The entries of a paletted raster style."""
+    text = path.read_text(encoding="utf-8")
+    if "<!ENTITY" in text:
+        raise RssegError(f"{path}: declares XML entities, which a style has no need for", "save it from QGIS again")
+    root = ElementTree.fromstring(text)  # noqa: S314 - entities are refused above
+    return [
+        (entry.get("label") or str(entry.get("value")), (int(float(entry.get("value", ""))),), entry.get("color"))
+        for entry in root.iter("paletteEntry")
+        if int(float(entry.get("value", ""))) != UNLABELLED
+    ]
+
+
+def qml_of(scheme: ClassScheme) -> str:
+    """A QGIS style that draws exactly these classes, with their names and colours."""
+    entries = "\n".join(
+        f'        <paletteEntry value="{c.id}" color="{c.color}" label={quoteattr(c.name)} alpha="255"/>'
+        for c in scheme.classes
+    )
+    return f"""<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
+<qgis version="3.22" styleCategories="Symbology">
+  <pipe>
+    <rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1" nodataColor="">
+      <colorPalette>
+{entries}
+      </colorPalette>
+    </rasterrenderer>
+  </pipe>
+</qgis>
+"""
+
+
+def _color(text: Any, path: Path) -> str | None:
+    """`#rrggbb` or `r g b`."""
+    if text in (None, ""):
+        return None
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", str(text)):
+        return str(text).lower()
+    numbers = [int(n) for n in re.findall(r"\d+", str(text))]
+    if len(numbers) in (3, 4) and max(numbers) <= 255:
+        r, g, b = numbers[:3]
+        return f"#{r:02x}{g:02x}{b:02x}"
+    raise RssegError(f"{path}: {text!r} is no colour", "write colours as #1a7f37 or 26 127 55", file=str(path))

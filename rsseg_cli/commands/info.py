@@ -1,0 +1,46 @@
+"""`rsseg info`: what rsseg understands of a file."""
+
+from typing import Annotated, Any
+
+import typer
+
+from rsseg_cli.commands.options import Alpha, Bands, with_console
+from rsseg_cli.console import Console
+from rsseg_cli.errors import RssegError
+
+
+@with_console
+def info(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="Rasters, folders of rasters, red=B04.tif,green=B03.tif, vector files."),
+    ],
+    bands: Bands = None,
+    alpha: Alpha = "auto",
+    mosaic: Annotated[
+        bool, typer.Option("--mosaic", help="See the rasters of a folder or pattern as one map.")
+    ] = False,
+    *,
+    console: Console,
+) -> None:
+    """Show how a raster, a series or a vector file will be read.
+
+    Example:  rsseg info town.tif --bands red=3,nir=4
+    """
+    from rsseg_cli.description import describe, lines_of
+
+    found: list[dict[str, Any]] = []
+    errors: list[RssegError] = []
+    for file in files:
+        try:
+            found.append(describe(file, bands, alpha, mosaic))
+        except RssegError as error:
+            if len(files) == 1:
+                raise
+            console.fail(error, on_stdout=False)
+            errors.append(error)
+            found.append({"file": file, "error": error.as_json()})
+    readable = [entry for entry in found if "error" not in entry]
+    console.report({"files": found}, ["\n".join(lines_of(entry)) for entry in readable])
+    if errors:
+        raise typer.Exit(1)

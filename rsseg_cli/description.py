@@ -1,0 +1,185 @@
+"""What rsseg understands of a file: how a raster, a series of rasters or a vector file will be read."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rsseg_cli.labels import is_vector, split_layer
+from rsseg_cli.raster.labels import described_classes
+from rsseg_cli.raster.scene import Scene
+from rsseg_cli.raster.sources import list_scenes, open_scene
+from rsseg_cli.raster.tiles import block_count, blocks
+
+BLOCK_PX = 512
+# Beyond this many blocks the share of valid pixels is estimated from a regular sample of them.
+SAMPLED_BLOCKS = 64
+
+
+def describe(text: str, bands: str | None = None, alpha: str = "auto", mosaic: bool = False) -> dict[str, Any]:
+    """One raster, mosaic, series (a folder of several rasters) or vector file."""
+    if is_vector(text):
+        return _describe_vector(text)
+    names = list_scenes([text])
+    if len(names) > 1 and not mosaic:
+        return _describe_series(text, [open_scene(name, bands, alpha) for name in names])
+    return _describe_scene(open_scene(text, bands, alpha, mosaic))
+
+
+def _describe_scene(scene: Scene) -> dict[str, Any]:
+    grid = scene.grid
+    valid, ranges, is_sample = _measured(scene)
+    return {
+        "file": scene.path,
+        "kind": "raster",
+        "width": grid.width,
+        "height": grid.height,
+        "crs": _crs_name(scene),
+        "gsd_m": grid.gsd_m,
+        "bounds": list(grid.bounds),
+        "transform": list(grid.transform[:6]),
+        "north_up": grid.is_north_up,
+        "date": scene.date,
+        "bands": [
+            {
+                "name": band.name,
+                "dtype": band.dtype,
+                "nodata": _json_number(band.nodata),
+                "scale": band.scale,
+                "offset": band.offset,
+                "range": found,
+            }
+            for band, found in zip(scene.bands, ranges, strict=True)
+        ],
+        "valid_share": valid,
+        "valid_share_is_estimate": is_sample,
+        "classes": described_classes(scene.path),
+    }
+
+
+def _measured(scene: Scene) -> tuple[float, list[list[float] | None], bool]:
+    """(share of pixels with every band, lowest and highest value of each band, from a sample?)."""
+    count = block_count(scene.grid, BLOCK_PX)
+    sample = set(range(count))
+    if count > SAMPLED_BLOCKS:  # drawn with a fixed seed: the same file is described the same way each time
+        sample = set(np.random.default_rng(0).choice(count, SAMPLED_BLOCKS, replace=False).tolist())
+    valid = seen = 0
+    low, high = np.full(len(scene.bands), np.inf), np.full(len(scene.bands), -np.inf)
+    for number, window in enumerate(blocks(scene.grid, BLOCK_PX)):
+        if number not in sample:
+            continue
+        values = scene.read(window).values
+        held = np.isfinite(values)
+        valid += int(held.all(axis=0).sum())
+        seen += held[0].size
+        low = np.minimum(low, np.where(held, values, np.inf).min(axis=(1, 2)))
+        high = np.maximum(high, np.where(held, values, -np.inf).max(axis=(1, 2)))
+    ranges = [[float(a), float(b)] if a <= b else None for a, b in zip(low, high, strict=True)]
+    return valid / seen, ranges, len(sample) < count
+
+
+def _describe_series(text: str, scenes: list[Scene]) -> dict[str, Any]:
+    first = scenes[0]
+    return {
+        "file": text,
+        "kind": "series" if all(scene.date for scene in scenes) else "folder",
+        "same_grid": all(scene.grid == first.grid for scene in scenes),
+        "same_bands": all(scene.names == first.names for scene in scenes),
+        "crs": _crs_name(first),
+        "gsd_m": first.grid.gsd_m,
+        "scenes": [
+            {
+                "file": scene.path,
+                "date": scene.date,
+                "width": scene.grid.width,
+                "height": scene.grid.height,
+                "bands": list(scene.names),
+            }
+            for scene in sorted(scenes, key=lambda scene: (scene.date or "", scene.path))
+        ],
+    }
+
+
+def _describe_vector(text: str) -> dict[str, Any]:
+    from rsseg_cli.vector.labels import list_layers
+
+    path, layer = split_layer(text)
+    return {"file": text, "kind": "vector", "layers": list_layers(path, layer)}
+
+
+def _crs_name(scene: Scene) -> str | None:
+    crs = scene.grid.crs
+    if crs is None:
+        return None
+    authority = crs.to_authority()
+    return ":".join(authority) if authority else crs.to_wkt()
+
+
+def _json_number(value: float | None) -> float | str | None:
+    """JSON has no NaN."""
+    return str(value) if value is not None and not np.isfinite(value) else value
+
+
+def lines_of(found: dict[str, Any]) -> list[str]:
+    """The same for people."""
+    return {"raster": _scene_lines, "vector": _vector_lines}.get(found["kind"], _series_lines)(found)
+
+
+def _scene_lines(found: dict[str, Any]) -> list[str]:
+    west, south, east, north = found["bounds"]
+    turned = "" if found["north_up"] or found["crs"] is None else ", not north-up (kept as it is)"
+    about = "about " if found["valid_share_is_estimate"] else ""
+    lines = [
+        found["file"],
+        f"  size    {found['width']} x {found['height']} pixels{_ground(found['gsd_m'])}{turned}",
+        f"  crs     {_short(found['crs'])}",
+        f"  bounds  {west:.10g} {south:.10g} {east:.10g} {north:.10g}",
+        f"  date    {found['date'] or 'not known'}",
+        f"  valid   {about}{100 * found['valid_share']:.2f} % of the pixels",
+    ]
+    lines += [f"  band    {number} {_band_line(band)}" for number, band in enumerate(found["bands"][:12], 1)]
+    if len(found["bands"]) > 12:
+        lines.append(f"  band    ... and {len(found['bands']) - 12} more (--json lists all)")
+    return lines + [f"  class   {c['id']} {c['name']} {c['color']}" for c in found["classes"] or []]
+
+
+def _band_line(band: dict[str, Any]) -> str:
+    low_high = "nothing but nodata" if band["range"] is None else f"{band['range'][0]:.6g} to {band['range'][1]:.6g}"
+    nodata = "" if band["nodata"] is None else f", nodata {band['nodata']}"
+    scaled = (band["scale"], band["offset"]) != (1.0, 0.0)
+    scale = f", stored value * {band['scale']:g} + {band['offset']:g}" if scaled else ""
+    return f"{band['name']}: {band['dtype']}, {low_high}{nodata}{scale}"
+
+
+def _series_lines(found: dict[str, Any]) -> list[str]:
+    kind = "a series by date" if found["kind"] == "series" else "a folder; not every raster has a date"
+    alike = "one grid" if found["same_grid"] else "different grids"
+    bands = "the same bands" if found["same_bands"] else "different bands"
+    return [
+        found["file"],
+        f"  {kind}: {len(found['scenes'])} rasters, {alike}, {bands}",
+        f"  crs     {_short(found['crs'])}{_ground(found['gsd_m'])}",
+        *(
+            f"  {scene['date'] or '-':<10}  {Path(scene['file']).name}  {scene['width']} x {scene['height']}, "
+            f"{', '.join(scene['bands'][:8])}"
+            for scene in found["scenes"]
+        ),
+    ]
+
+
+def _vector_lines(found: dict[str, Any]) -> list[str]:
+    lines = [found["file"]]
+    for layer in found["layers"]:
+        lines.append(f"  layer   {layer['name']}: {layer['features']} {layer['geometry']}, {_short(layer['crs'])}")
+        lines.append(f"  fields  {', '.join(layer['fields']) or 'none'}")
+    return lines
+
+
+def _ground(gsd_m: float | None) -> str:
+    return "" if gsd_m is None else f" of {gsd_m:.4g} m"
+
+
+def _short(crs: str | None) -> str:
+    if crs is None:
+        return "none: sizes and areas are in pixels"
+    return crs if len(crs) < 60 else f"custom: {crs.split(chr(34))[1]}"

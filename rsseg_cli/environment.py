@@ -1,0 +1,34 @@
+"""Keeps another program's PROJ and GDAL data away from the libraries inside our wheels."""
+
+import importlib.util
+import logging
+import os
+from pathlib import Path
+
+KEEP_VARIABLE = "RSSEG_KEEP_PROJ_DATA"
+FOREIGN_VARIABLES = ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GDAL_DRIVER_PATH")
+
+logger = logging.getLogger(__name__)
+
+
+def set_aside_foreign_data() -> None:
+    """Drops data paths that QGIS, OSGeo4W or conda set for *their* PROJ and GDAL.
+
+    A rasterio wheel brings its own data; with another PROJ's proj.db it knows no EPSG code. Builds that
+    take PROJ from the system or from conda have no data of their own and are left alone.
+    """
+    found = [name for name in FOREIGN_VARIABLES if os.environ.get(name)]
+    if not found or os.environ.get(KEEP_VARIABLE) or not _rasterio_brings_data():
+        return
+    for name in found:
+        del os.environ[name]
+    logger.info(
+        "%s set aside: rasterio brings its own PROJ and GDAL data (set %s=1 to keep them)",
+        ", ".join(found),
+        KEEP_VARIABLE,
+    )
+
+
+def _rasterio_brings_data() -> bool:
+    spec = importlib.util.find_spec("rasterio")
+    return bool(spec and spec.origin and (Path(spec.origin).parent / "proj_data" / "proj.db").exists())

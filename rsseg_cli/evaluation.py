@@ -1,0 +1,270 @@
+"""Scores a map against the truth, window by window: memory stays flat whatever the size."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.windows import Window
+from scipy import ndimage
+
+from rsseg_cli.class_files import read_classes
+from rsseg_cli.classes import UNLABELLED, ClassScheme, LabelClass
+from rsseg_cli.errors import RssegError
+from rsseg_cli.labels import PolygonOptions, is_vector, open_labels
+from rsseg_cli.progress import Track, untracked
+from rsseg_cli.raster.align import align
+from rsseg_cli.raster.dataset import open_raster
+from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.labels import Ids, Labels, align_labels
+from rsseg_cli.raster.scene import Scene, open_file
+from rsseg_cli.raster.tiles import block_count, blocks
+from rsseg_cli.scores import Confusion, Ranking
+
+BLOCK_PX = 2048
+SCORE_THRESHOLD = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What counts as right, and where."""
+
+    threshold: float = SCORE_THRESHOLD  # a score from here on says the positive class
+    positive: str | None = None  # name or number of the class a score is for; None: the higher of two
+    boundary_px: int = 0  # pixels on either side of a true class border that are not scored
+    ignore: tuple[str, ...] = ()  # names or numbers of true classes that are not scored
+
+
+def evaluate(
+    prediction: str,
+    truth: str,
+    *,
+    classes: str | None = None,
+    class_field: str | None = None,
+    where: str | None = None,
+    background: bool = False,
+    rules: Rules | None = None,
+    track: Track = untracked,
+) -> dict[str, Any]:
+    """IoU, F1, precision, recall and confusion of a label map; for a score or a two-class map also its ranking.
+
+    Every labelled pixel of a truth raster counts once: the prediction is brought onto its grid by nearest
+    neighbour. Polygons have no grid, so they are rasterised on the prediction's.
+    """
+    rules = rules or Rules()
+    scheme = read_classes(classes) if classes else None
+    predicted = _open_prediction(prediction, scheme)
+    options = PolygonOptions(class_field, where, background)
+    true = _without(rules.ignore, open_labels(truth, predicted.grid, scheme, options))
+    counts: tuple[Confusion, Ranking | None, int | None]
+    if isinstance(predicted, Scene):
+        counts = _score_counts(align(predicted, true.grid, Resampling.nearest), true, rules, track)
+    else:
+        counts = _label_counts(align_labels(predicted, true.grid), true, rules, track)
+    return _result(*counts, scored_on="the prediction's grid" if is_vector(truth) else "the truth's grid")
+
+
+def _result(confusion: Confusion, ranking: Ranking | None, positive: int | None, scored_on: str) -> dict[str, Any]:
+    figures = confusion.figures()
+    if not figures["pixels"]:
+        raise RssegError(
+            "prediction and truth have no labelled pixel in common",
+            "check with `rsseg info` that both cover the same ground and are not empty",
+        )
+    if ranking is not None and positive is not None:
+        name = next(c.name for c in confusion.scheme.classes if c.id == positive)
+        figures |= {"positive": name, **ranking.figures(), "f1": figures["classes"][name]["f1"]}
+        if ranking.rounded_bits:
+            logger.info("scores were rounded to %d bits: they are too many to rank each", 24 - ranking.rounded_bits)
+    absent = [name for name in confusion.scheme.names if name not in figures["classes_in_mean"]]
+    if absent:
+        logger.info("not in the truth, so not in the means: %s", ", ".join(absent))
+    if figures["unpredicted_pixels"]:
+        share = figures["unpredicted_pixels"] / (figures["unpredicted_pixels"] + figures["pixels"])
+        logger.warning("the prediction says nothing on %.2f %% of the labelled pixels; they are left out", 100 * share)
+    return figures | {"scored_on": scored_on}
+
+
+def _holds_scores(path: str) -> bool:
+    """Fractions, or numbers with a scale, are scores; whole numbers are classes."""
+    with open_raster(path) as dataset:
+        if dataset.count > 1:
+            return False
+        if dataset.scales[0] != 1 or dataset.offsets[0] != 0:
+            return True
+        if not np.issubdtype(np.dtype(dataset.dtypes[0]), np.floating):
+            return False
+    scene = open_file(path)
+    return any(_has_fractions(scene.read(window).values) for window in blocks(scene.grid, BLOCK_PX))
+
+
+def _has_fractions(values: NDArray[np.float32]) -> bool:
+    held = values[np.isfinite(values)]
+    return bool((held != np.round(held)).any())
+
+
+def _open_prediction(path: str, scheme: ClassScheme | None) -> Scene | Labels:
+    """A map of scores as a scene, a map of classes as labels."""
+    if is_vector(path):
+        raise RssegError(
+            f"{path}: the prediction is a vector file", "name the label raster it was made from", file=path
+        )
+    return open_file(path) if _holds_scores(path) else open_labels(path, None, scheme)
+
+
+def _label_counts(
+    predicted: Labels, true: Labels, rules: Rules, track: Track
+) -> tuple[Confusion, Ranking | None, int | None]:
+    scheme, to_true = _match(predicted.scheme, true.scheme)
+    confusion = Confusion(scheme)
+    for window in _tracked(true.grid, track):
+        truth = _scored_truth(true, window, rules)
+        confusion.add(truth, to_true[predicted.read(window)])
+    two = len(scheme.classes) == 2 or rules.positive is not None
+    if not two:
+        return confusion, None, None
+    positive = _positive(scheme, rules)
+    return confusion, _ranking_of_map(confusion, positive), positive
+
+
+def _score_counts(scored: Scene, true: Labels, rules: Rules, track: Track) -> tuple[Confusion, Ranking, int]:
+    positive = _positive(true.scheme, rules)
+    scheme, negative = _against_all_others(true.scheme, positive)
+    confusion, ranking = Confusion(scheme), Ranking()
+    for window in _tracked(true.grid, track):
+        truth = _scored_truth(true, window, rules)
+        truth[(truth != UNLABELLED) & (truth != positive)] = negative
+        scores = scored.read(window).values[0]
+        predicted = np.where(scores >= rules.threshold, positive, negative).astype(np.uint8)
+        predicted[np.isnan(scores)] = UNLABELLED
+        confusion.add(truth, predicted)
+        held = (truth != UNLABELLED) & ~np.isnan(scores)
+        ranking.add(scores[held], truth[held] == positive)
+    return confusion, ranking, positive
+
+
+def _tracked(grid: Grid, track: Track) -> Iterable[Window]:
+    return track(blocks(grid, BLOCK_PX), "scoring", block_count(grid, BLOCK_PX))
+
+
+def _against_all_others(scheme: ClassScheme, positive: int) -> tuple[ClassScheme, int]:
+    """(a scheme of the positive class and one that stands for all others, the other's id)."""
+    others = [c for c in scheme.classes if c.id != positive]
+    if len(others) != 1:
+        free = min(set(range(UNLABELLED)) - {positive})
+        others = [LabelClass(free, "other", "#d9d9d9", (free,))]
+    chosen = [c for c in scheme.classes if c.id == positive] + others
+    return ClassScheme(tuple(sorted(chosen, key=lambda c: c.id))), others[0].id
+
+
+@dataclass(frozen=True)
+class IdsWithout:
+    """Labels with some classes taken out."""
+
+    source: Ids
+    ignored: tuple[int, ...]
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        ids = self.source.read(window)
+        ids[np.isin(ids, self.ignored)] = UNLABELLED
+        return ids
+
+
+def _without(ignore: Sequence[str], labels: Labels) -> Labels:
+    wanted = {text.casefold() for text in ignore}
+    if not wanted:
+        return labels
+    ignored = tuple(c for c in labels.scheme.classes if wanted & {c.name.casefold(), *map(str, c.values)})
+    known = {spelled for c in ignored for spelled in (c.name.casefold(), *map(str, c.values))}
+    if unknown := [text for text in ignore if text.casefold() not in known and not text.lstrip("-").isdigit()]:
+        raise RssegError(
+            f"--ignore {unknown[0]}: is no class of the truth", f"the classes are: {', '.join(labels.scheme.names)}"
+        )
+    kept = ClassScheme(tuple(c for c in labels.scheme.classes if c not in ignored))
+    return replace(labels, scheme=kept, source=IdsWithout(labels.source, tuple(c.id for c in ignored)))
+
+
+def _positive(scheme: ClassScheme, rules: Rules) -> int:
+    if rules.positive is not None:
+        for c in scheme.classes:
+            if rules.positive.casefold() in (c.name.casefold(), *map(str, c.values)):
+                return c.id
+        raise RssegError(
+            f"--positive {rules.positive}: is no class of the truth", f"the classes are: {', '.join(scheme.names)}"
+        )
+    if len(scheme.classes) > 2:
+        raise RssegError(
+            f"a score is for one class, and the truth has {len(scheme.classes)}: {', '.join(scheme.names)}",
+            "say which one with --positive",
+        )
+    return max(scheme.ids, default=1)
+
+
+def _ranking_of_map(confusion: Confusion, positive: int) -> Ranking:
+    """A map of two classes is a score of 0 or 1."""
+    scored = confusion.counts[:UNLABELLED, :UNLABELLED]
+    said_yes = np.array([scored.sum(axis=1) - scored[:, positive], scored[:, positive]])  # (no/yes, truth)
+    hits = said_yes[:, positive]
+    return Ranking(np.array([0, 1], np.float32), hits, said_yes.sum(axis=1) - hits)
+
+
+def _match(predicted: ClassScheme, true: ClassScheme) -> tuple[ClassScheme, NDArray[np.uint8]]:
+    """(the truth's scheme with the classes that are only predicted, table from predicted id to its id there).
+
+    Classes are the same if they share a name; where the two share no name at all, if they share a number.
+    """
+    key = _name_key if {_name_key(c) for c in predicted.classes} & {_name_key(c) for c in true.classes} else _value_key
+    if key is _value_key and predicted.classes and true.classes:
+        logger.info("prediction and truth share no class name; classes are matched by number")
+    known = {key(c): c.id for c in true.classes}
+    free = iter(sorted(set(range(UNLABELLED)) - set(true.ids)))
+    table = np.full(256, UNLABELLED, np.uint8)
+    added = []
+    for c in predicted.classes:
+        if key(c) not in known:
+            id_ = next(free)
+            known[key(c)] = id_
+            added.append(replace(c, id=id_))
+        table[c.id] = known[key(c)]
+    return ClassScheme(tuple(sorted((*true.classes, *added), key=lambda c: c.id))), table
+
+
+def _name_key(c: LabelClass) -> str:
+    return c.name.casefold()
+
+
+def _value_key(c: LabelClass) -> int:
+    return c.values[0]
+
+
+def _scored_truth(true: Labels, window: Window, rules: Rules) -> NDArray[np.uint8]:
+    """The truth of a window, with the bands along class borders taken out if that was asked for."""
+    reach = rules.boundary_px
+    if reach <= 0:
+        return true.read(window)
+    top, left = max(0, window.row_off - reach), max(0, window.col_off - reach)
+    bottom = min(true.grid.height, window.row_off + window.height + reach)
+    right = min(true.grid.width, window.col_off + window.width + reach)
+    ids = true.read(Window(left, top, right - left, bottom - top))
+    borders = _borders(ids)
+    if borders.any():  # the distance to a border that does not exist is no number
+        ids[ndimage.distance_transform_edt(~borders) < reach] = UNLABELLED
+    row, col = window.row_off - top, window.col_off - left
+    return ids[row : row + window.height, col : col + window.width]
+
+
+def _borders(ids: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels with a neighbour of another class; the edge of what is labelled is no border."""
+    border = np.zeros(ids.shape, bool)
+    for axis in (0, 1):
+        one, other = np.s_[:-1], np.s_[1:]
+        first, second = (ids[one], ids[other]) if axis == 0 else (ids[:, one], ids[:, other])
+        differs = (first != second) & (first != UNLABELLED) & (second != UNLABELLED)
+        for part in (one, other):
+            border[part if axis == 0 else (slice(None), part)] |= differs
+    return border

@@ -1,0 +1,90 @@
+"""Opening a raster with GDAL, and saying in words what is wrong when that fails."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from rsseg_cli.errors import RssegError
+
+
+@contextmanager
+def open_raster(path: str) -> Iterator[DatasetReader]:
+    """The dataset behind anything GDAL reads; `path` is handed over untouched."""
+    with warnings.catch_warnings():
+        # Scenes without georeference are said once, in our own words, by whoever opens the scene.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            dataset = rasterio.open(path)
+        except (RasterioError, UnicodeError, ValueError, TypeError) as problem:
+            raise _unreadable(path, problem) from problem
+        with dataset:
+            _refuse_disguised_vrt(path, dataset)
+            yield dataset
+
+
+def read_window(dataset: DatasetReader, indexes: list[int], window: Window, **options: Any) -> NDArray[Any]:
+    """Bands (band, y, x) of a window as they are stored."""
+    try:
+        values: NDArray[Any] = dataset.read(indexes, window=window, **options)
+    except RasterioIOError as problem:
+        first, last = int(window.row_off), int(window.row_off + window.height - 1)
+        raise RssegError(
+            f"{dataset.name}: rows {first} to {last} cannot be read: {_reason(problem)}",
+            "the file is damaged or cut short; copy or download it again",
+            file=dataset.name,
+        ) from problem
+    return values
+
+
+def is_local(path: str) -> bool:
+    """Whether a path names a file on this machine's disks, not GDAL's own kinds of names."""
+    return not path.startswith(("/vsi", "<")) and not re.match(r"^[A-Za-z][A-Za-z0-9+.]+:", path)
+
+
+def _unreadable(path: str, problem: Exception) -> RssegError:
+    local = Path(path)
+    if not path.strip():
+        return RssegError("a scene has an empty name", "name a raster file, a folder, or a pattern such as 'x/*.tif'")
+    if is_local(path) and not local.exists():
+        return RssegError(f"{path}: no such file", _nearby(local), file=path)
+    if is_local(path) and local.is_file() and local.stat().st_size == 0:
+        return RssegError(f"{path}: the file is empty", "copy or download it again", file=path)
+    return RssegError(
+        f"{path}: not a raster that GDAL can read: {_reason(problem)}",
+        "check it with `gdalinfo`; rsseg reads GeoTIFF, JPEG 2000, VRT, PNG, JPEG and what else GDAL knows",
+        file=path,
+    )
+
+
+def _reason(problem: BaseException) -> str:
+    """The deepest message GDAL gave: rasterio often says no more than 'see previous exception'."""
+    while problem.__cause__ is not None:
+        problem = problem.__cause__
+    return str(problem).strip().rstrip(".") or type(problem).__name__
+
+
+def _nearby(missing: Path) -> str:
+    folder = missing.parent
+    if not folder.is_dir():
+        return f"there is no folder {folder} either; check the path"
+    alike = sorted(p.name for p in folder.iterdir() if p.stem == missing.stem)[:3]
+    return f"did you mean {' or '.join(alike)}?" if alike else "check the name"
+
+
+def _refuse_disguised_vrt(path: str, dataset: DatasetReader) -> None:
+    # A VRT is a program of sorts: it names other files. Whoever calls it .tif may be hiding that.
+    if dataset.driver == "VRT" and not re.search(r"\.vrt$|^<VRT|^vrt://", path, re.IGNORECASE):
+        raise RssegError(
+            f"{path}: is a VRT, a list of other files, under another name",
+            "if you trust it, rename it to .vrt",
+            file=path,
+        )

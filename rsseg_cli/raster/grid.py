@@ -1,0 +1,149 @@
+"""Grid: a piece of the Earth cut into pixels. All affine arithmetic lives here."""
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import pyproj
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+# A projection whose ground scale is within this of the true one keeps its nominal pixel size
+# (UTM: 0.5 m stays 0.5 m); beyond it the ellipsoid decides (Web Mercator at 60 degrees: half).
+SCALE_TOLERANCE = 0.01
+# Origins closer than this part of a pixel are the same lattice: files round their corners.
+LATTICE_TOLERANCE_PX = 1e-4
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the pixels of a raster lie. Without a CRS, coordinates are pixels."""
+
+    crs: CRS | None
+    transform: Affine  # (column, row) of a pixel corner to (x, y)
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, dataset: DatasetReader) -> "Grid":
+        return cls(dataset.crs, dataset.transform, dataset.height, dataset.width)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    @property
+    def window(self) -> Window:
+        """All of it."""
+        return Window(0, 0, self.width, self.height)
+
+    @property
+    def is_north_up(self) -> bool:
+        t = self.transform
+        return bool(t.b == t.d == 0 and t.a > 0 and t.e < 0)
+
+    @property
+    def pixel_size(self) -> tuple[float, float]:
+        """Along a row and along a column, in units of the CRS; rotation and flips taken out."""
+        t = self.transform
+        return math.hypot(t.a, t.d), math.hypot(t.b, t.e)
+
+    @property
+    def corners(self) -> list[tuple[float, float]]:
+        """(x, y) of the four outer corners, clockwise from the first pixel's."""
+        w, h = self.width, self.height
+        return [self.transform * corner for corner in ((0, 0), (w, 0), (w, h), (0, h))]
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east, north of the corners; of a rotated grid too."""
+        xs, ys = zip(*self.corners, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    @property
+    def gsd_m(self) -> float | None:
+        """Size of a pixel on the ground in metres, at the centre; None without a CRS."""
+        if self.crs is None:
+            return None
+        measured = self._measured_gsd_m()
+        if not self.crs.is_projected:
+            return measured
+        across, down = self.pixel_size
+        nominal = math.sqrt(across * down) * float(self.crs.linear_units_factor[1])
+        if measured is None or abs(measured / nominal - 1) < SCALE_TOLERANCE:
+            return nominal
+        return measured
+
+    def _measured_gsd_m(self) -> float | None:
+        row, col = self.height / 2, self.width / 2
+        points = [self.transform * p for p in ((col - 0.5, row), (col + 0.5, row), (col, row - 0.5), (col, row + 0.5))]
+        xs, ys = zip(*points, strict=True)
+        lon, lat = to_lonlat(self.crs).transform(xs, ys)
+        if not np.isfinite([*lon, *lat]).all():
+            return None  # the centre lies off the Earth's disc, as it can on geostationary grids
+        _, _, (across, down) = pyproj.Geod(ellps="WGS84").inv(lon[::2], lat[::2], lon[1::2], lat[1::2])
+        return math.sqrt(across * down)
+
+    def crop(self, window: Window) -> "Grid":
+        """The grid of a window of this one."""
+        shift = Affine.translation(window.col_off, window.row_off)
+        return replace(self, transform=self.transform * shift, height=window.height, width=window.width)
+
+    def offset_of(self, other: "Grid") -> tuple[int, int] | None:
+        """(row, column) of `other`'s first pixel here, if both are cut from one lattice; else None."""
+        if self.crs != other.crs or not self._has_pixels_like(other):
+            return None
+        col, row = ~self.transform * (other.transform.c, other.transform.f)
+        if max(abs(col - round(col)), abs(row - round(row))) > LATTICE_TOLERANCE_PX:
+            return None
+        return round(row), round(col)
+
+    def _has_pixels_like(self, other: "Grid") -> bool:
+        # What counts is how far the lattices drift apart over the larger grid.
+        reach = max(*self.shape, *other.shape)
+        limit = LATTICE_TOLERANCE_PX * min(self.pixel_size) / reach
+        pairs = zip(self.transform[:6], other.transform[:6], strict=True)
+        a, b, _, d, e, _ = (abs(mine - theirs) <= limit for mine, theirs in pairs)
+        return bool(a and b and d and e)
+
+    def overlaps(self, other: "Grid") -> bool:
+        """Whether the two share ground, judged by outlines densified for curved edges."""
+        if self.crs is None or other.crs is None:
+            outline = _outline(other)
+        else:
+            outline = transformer(other.crs, self.crs).transform(*_outline(other))
+        col, row = apply(~self.transform, *outline)
+        col, row = col[np.isfinite(col)], row[np.isfinite(row)]
+        if not len(col) or not len(row):
+            return False
+        return bool(col.max() > 0 and row.max() > 0 and col.min() < self.width and row.min() < self.height)
+
+
+def _outline(grid: Grid, points_a_side: int = 21) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    t = np.linspace(0, 1, points_a_side)
+    zero, one = np.zeros_like(t), np.ones_like(t)
+    col = np.concatenate([t, one, t[::-1], zero]) * grid.width
+    row = np.concatenate([zero, t, one, t[::-1]]) * grid.height
+    return apply(grid.transform, col, row)
+
+
+def apply(
+    transform: Affine, col: NDArray[np.float64], row: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The transform of whole arrays; `Affine` itself takes one point at a time."""
+    a, b, c, d, e, f = transform[:6]
+    return a * col + b * row + c, d * col + e * row + f
+
+
+@lru_cache(maxsize=64)
+def transformer(source: CRS, target: CRS) -> pyproj.Transformer:
+    """From one CRS to another, x before y whatever the authority says."""
+    return pyproj.Transformer.from_crs(source.to_wkt(), target.to_wkt(), always_xy=True)
+
+
+def to_lonlat(crs: CRS) -> pyproj.Transformer:
+    return transformer(crs, CRS.from_epsg(4326))

@@ -1,0 +1,252 @@
+"""Label maps: which class every pixel of a Grid has, whatever way the file spells it.
+
+A label raster holds class numbers (of any integer type, or whole numbers in floats), a palette, or the classes'
+colours in three bands. A vector file is rasterised by `rsseg_cli.vector.labels`. Every read gives 8-bit ids,
+255 where nothing is labelled.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from rsseg_cli.class_files import read_classes
+from rsseg_cli.classes import UNLABELLED, ClassScheme
+from rsseg_cli.errors import RssegError
+from rsseg_cli.raster.align import align
+from rsseg_cli.raster.dataset import is_local, open_raster, read_window
+from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.scene import Band, Scene
+from rsseg_cli.raster.tiles import blocks
+from rsseg_cli.raster.validity import alpha_index, missing_by_mask, missing_values
+
+CLASSES_TAG = "RSSEG_CLASSES"
+# A map with more classes than this is an image that somebody took for a label map.
+MAX_VALUES = 4096
+SCAN_PX = 2048
+
+logger = logging.getLogger(__name__)
+
+
+class Ids(Protocol):
+    """Where the class ids of a window come from."""
+
+    def read(self, window: Window) -> NDArray[np.uint8]: ...
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A label map on a Grid."""
+
+    path: str
+    grid: Grid
+    scheme: ClassScheme
+    source: Ids
+
+    def read(self, window: Window | None = None) -> NDArray[np.uint8]:
+        """Class ids of a window, (y, x); 255 where nothing is labelled."""
+        return self.source.read(window or self.grid.window)
+
+
+@dataclass(frozen=True)
+class RasterIds:
+    """A label raster read through its scheme."""
+
+    path: str
+    scheme: ClassScheme
+    indexes: tuple[int, ...]  # one band of numbers, or three of colours
+    unlabelled: tuple[int, ...]  # values that mean 'no label' though the file does not say so
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        with open_raster(self.path) as dataset:
+            values, missing = _read_values(dataset, self.indexes, window)
+        if self.unlabelled:
+            missing |= np.isin(values, self.unlabelled)
+        return self.scheme.to_ids(values, missing, self.path)
+
+
+@dataclass(frozen=True)
+class AlignedIds:
+    """Labels on another grid, each pixel from the nearest one."""
+
+    scene: Scene
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        values = self.scene.pixels.read(window, (0,))[0]
+        return np.where(np.isnan(values), UNLABELLED, values).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class _IdPixels:
+    """Class ids in the shape that `align` warps: floats, NaN where nothing is labelled."""
+
+    source: Ids
+
+    def read(self, window: Window, bands: Sequence[int]) -> NDArray[np.float32]:
+        ids = self.source.read(window)
+        return np.where(ids == UNLABELLED, np.float32(np.nan), ids.astype(np.float32))[np.newaxis]
+
+
+def open_label_raster(path: str, classes: ClassScheme | None = None) -> Labels:
+    """A label raster on its own grid, its classes from `classes` or from what the file and its sidecars say."""
+    with open_raster(path) as dataset:
+        indexes = _label_bands(path, dataset)
+        grid = Grid.of(dataset)
+        scheme = classes or _tagged(dataset)
+        if scheme is not None:
+            values = [value for c in scheme.classes for value in c.values]
+            unlabelled = _implied_unlabelled(dataset, indexes) if UNLABELLED not in values else ()
+        else:
+            values = _values_in(path, dataset, indexes)
+            unlabelled = _implied_unlabelled(dataset, indexes) if not set(values) <= {0, UNLABELLED} else ()
+            scheme = _discovered(path, dataset, [v for v in values if v not in unlabelled], indexes)
+            if unlabelled and UNLABELLED in values:
+                logger.info("%s: 255 counts as unlabelled (a --classes file can give it a name)", path)
+    if not scheme.classes:
+        logger.warning("%s: no pixel is labelled", path)
+    return Labels(path, grid, scheme, RasterIds(path, scheme, indexes, unlabelled))
+
+
+def align_labels(labels: Labels, grid: Grid) -> Labels:
+    """The labels on another grid, by nearest neighbour."""
+    if labels.grid == grid:
+        return labels
+    scene = Scene(labels.path, labels.grid, (Band("labels", "uint8"),), _IdPixels(labels.source))
+    return replace(labels, grid=grid, source=AlignedIds(align(scene, grid, Resampling.nearest)))
+
+
+def _label_bands(path: str, dataset: DatasetReader) -> tuple[int, ...]:
+    alpha = alpha_index(dataset)
+    indexes = tuple(index for index in dataset.indexes if index != alpha or dataset.count == 1)
+    eight_bit = all(dataset.dtypes[index - 1] == "uint8" for index in indexes)
+    if len(indexes) == 1 or (len(indexes) == 3 and eight_bit):
+        return indexes
+    raise RssegError(
+        f"{path}: has {len(indexes)} bands of {dataset.dtypes[0]}; a label map has one (class numbers) or three of "
+        "8 bit (class colours)",
+        "is this the image? Name the label map instead",
+        file=path,
+    )
+
+
+def _read_values(
+    dataset: DatasetReader, indexes: Sequence[int], window: Window
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """(class numbers, where there are none); colours become numbers 0xRRGGBB."""
+    raw = read_window(dataset, list(indexes), window)
+    missing = np.asarray(missing_values(raw, [dataset.nodatavals[index - 1] for index in indexes]).all(axis=0))
+    alpha = alpha_index(dataset) if dataset.count > 1 else None
+    masked = missing_by_mask(dataset, list(indexes), window, alpha)
+    if masked is not None:
+        missing |= masked.all(axis=0)
+    if len(raw) == 3:
+        red, green, blue = raw.astype(np.uint32)
+        return red << 16 | green << 8 | blue, missing
+    return _whole(raw[0], missing, dataset.name), missing
+
+
+def _whole(values: NDArray[Any], missing: NDArray[np.bool_], path: str) -> NDArray[Any]:
+    if not np.issubdtype(values.dtype, np.floating):
+        return values
+    with np.errstate(invalid="ignore"):
+        whole = np.where(missing, 0, values).astype(np.int64)
+    if (odd := (whole != values) & ~missing).any():
+        raise RssegError(
+            f"{path}: holds {values[odd][0]:g}, which is no class number",
+            "a label map holds whole numbers; is this an image or a probability?",
+            file=path,
+        )
+    return whole
+
+
+def _values_in(path: str, dataset: DatasetReader, indexes: Sequence[int]) -> list[int]:
+    """Every class number that occurs."""
+    found: set[int] = set()
+    for window in blocks(Grid.of(dataset), SCAN_PX):
+        values, missing = _read_values(dataset, indexes, window)
+        here = values[~missing]
+        if here.dtype == np.uint8:  # counting is many times quicker than sorting
+            found.update(np.flatnonzero(np.bincount(here, minlength=256)).tolist())
+        else:
+            found.update(np.unique(here).tolist())
+        if len(found) > MAX_VALUES:
+            raise RssegError(
+                f"{path}: holds more than {MAX_VALUES} different values; this is no label map",
+                "name the label map, not the image",
+                file=path,
+            )
+    return sorted(found)
+
+
+def _implied_unlabelled(dataset: DatasetReader, indexes: Sequence[int]) -> tuple[int, ...]:
+    """255 in an 8-bit map without a nodata value means 'no label'; a mask of 0 and 255 is the caller's exception."""
+    is_plain = len(indexes) == 1 and dataset.dtypes[0] == "uint8" and dataset.nodata is None
+    return (UNLABELLED,) if is_plain else ()
+
+
+def _tagged(dataset: DatasetReader) -> ClassScheme | None:
+    """The scheme that rsseg itself wrote into the file."""
+    text = dataset.tags().get(CLASSES_TAG)
+    return ClassScheme.from_json(json.loads(text)) if text else None
+
+
+def _discovered(path: str, dataset: DatasetReader, values: list[int], indexes: Sequence[int]) -> ClassScheme:
+    """One class a value, with the names and colours that the file or its sidecars give."""
+    if len(indexes) == 3:
+        colors = {value: f"#{value:06x}" for value in values}
+        return ClassScheme.of_values(values, colors, colors)
+    if values == [0, UNLABELLED] or values == [UNLABELLED]:
+        return ClassScheme.of_names([("0", (0,), "#d9d9d9"), ("1", (UNLABELLED,), None)])
+    named = _style_beside(path)
+    names = _category_names(path) | {v: c.name for c in named for v in c.values}
+    colors = _palette(dataset) | {v: c.color for c in named for v in c.values}
+    return ClassScheme.of_values(values, names, colors)
+
+
+def _style_beside(path: str) -> tuple[Any, ...]:
+    style = Path(path).with_suffix(".qml")
+    if not is_local(path) or not style.is_file() or "paletteEntry" not in style.read_text(encoding="utf-8"):
+        return ()
+    return read_classes(style).classes
+
+
+def _category_names(path: str) -> dict[int, str]:
+    """GDAL's category names, which rasterio does not hand out: read from the .aux.xml beside the file."""
+    sidecar = Path(path + ".aux.xml")
+    if not is_local(path) or not sidecar.is_file():
+        return {}
+    text = sidecar.read_text(encoding="utf-8")
+    if "<!ENTITY" in text:
+        raise RssegError(f"{sidecar}: declares XML entities", "delete it; GDAL will make it anew", file=str(sidecar))
+    categories = ElementTree.fromstring(text).iterfind(".//CategoryNames/Category")  # noqa: S314 - see above
+    return {value: category.text for value, category in enumerate(categories) if category.text}
+
+
+def _palette(dataset: DatasetReader) -> dict[int, str]:
+    try:
+        table = dataset.colormap(1)
+    except ValueError:
+        return {}  # there is none
+    return {value: f"#{r:02x}{g:02x}{b:02x}" for value, (r, g, b, _) in table.items()}
+
+
+def described_classes(path: str) -> list[dict[str, Any]] | None:
+    """The classes that a file itself, its palette or a style beside it names; None for any other raster."""
+    if not is_local(path):
+        return None
+    with open_raster(path) as dataset:
+        if dataset.count > 1 or dataset.dtypes[0].startswith("float"):
+            return None
+        scheme = _tagged(dataset)
+        if scheme is None and (_palette(dataset) or _style_beside(path) or _category_names(path)):
+            scheme = _discovered(path, dataset, _values_in(path, dataset, (1,)), (1,))
+    return scheme.to_json() if scheme else None

@@ -1,0 +1,251 @@
+"""Scene: a raster on disk seen as named bands on a Grid. It holds no pixels, it reads them."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import xarray
+from numpy.typing import NDArray
+from rasterio.io import DatasetReader
+from rasterio.warp import transform as warp_points
+from rasterio.windows import Window
+
+from rsseg_cli.errors import RssegError
+from rsseg_cli.raster.dataset import open_raster, read_window
+from rsseg_cli.raster.dates import date_of
+from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.validity import (
+    alpha_index,
+    color_interpretation,
+    is_mask_like,
+    missing_by_mask,
+    missing_values,
+)
+
+COLORS = ("red", "green", "blue", "cyan", "magenta", "yellow", "black", "alpha")
+ALPHA_CHOICES = ("auto", "yes", "no")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Band:
+    """One band of a scene, and how its stored values become measurements."""
+
+    name: str
+    dtype: str
+    nodata: float | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+class Pixels(Protocol):
+    """Where a scene's values come from."""
+
+    def read(self, window: Window, bands: Sequence[int]) -> NDArray[np.float32]:
+        """Bands by position, (band, y, x); NaN where there is nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A raster, or several seen as one. Every read gives float32 with NaN where there is nothing."""
+
+    path: str  # what the person typed; for messages and default names
+    grid: Grid
+    bands: tuple[Band, ...]
+    pixels: Pixels
+    date: str | None = None  # ISO, to the precision known
+    chosen: tuple[int, ...] | None = None  # positions in `pixels` of `bands`, if not all in order
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(band.name for band in self.bands)
+
+    @property
+    def dtype(self) -> str:
+        """The type that holds every band as stored."""
+        return str(np.result_type(*(band.dtype for band in self.bands)))
+
+    @property
+    def nodata(self) -> float | None:
+        """The first band's nodata value, as stored."""
+        return self.bands[0].nodata
+
+    def read(self, window: Window | None = None) -> xarray.DataArray:
+        """The values of a window, (band, y, x)."""
+        window = window or self.grid.window
+        _check_inside(window, self.grid)
+        positions = self.chosen or tuple(range(len(self.bands)))
+        return xarray.DataArray(
+            self.pixels.read(window, positions),
+            dims=("band", "y", "x"),
+            coords={"band": list(self.names)},
+            attrs={"crs": self.grid.crs, "transform": self.grid.crop(window).transform, "path": self.path},
+        )
+
+    def select(self, wanted: str | None) -> "Scene":
+        """The same scene with the bands of a list such as `red,green`, `3,2,1` or `red=3,nir=4`."""
+        if wanted is None:
+            return self
+        pairs = [_band_of(self, item.strip()) for item in wanted.split(",")]
+        names = [name for name, _ in pairs]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise RssegError(f"--bands {wanted}: {', '.join(sorted(twice))} is named twice", "name each band once")
+        positions = self.chosen or tuple(range(len(self.bands)))
+        bands = tuple(replace(self.bands[at], name=name) for name, at in pairs)
+        return replace(self, bands=bands, chosen=tuple(positions[at] for _, at in pairs))
+
+
+@dataclass(frozen=True)
+class FilePixels:
+    """Bands of one file."""
+
+    path: str
+    bands: tuple[Band, ...]
+    indexes: tuple[int, ...]  # GDAL's band numbers, from 1
+    alpha: int | None  # number of the band that masks the others
+
+    def read(self, window: Window, bands: Sequence[int]) -> NDArray[np.float32]:
+        chosen = [self.bands[at] for at in bands]
+        indexes = [self.indexes[at] for at in bands]
+        with open_raster(self.path) as dataset:
+            raw = read_window(dataset, indexes, window)
+            masked = missing_by_mask(dataset, indexes, window, self.alpha)
+        missing = missing_values(raw, [band.nodata for band in chosen])
+        values = raw.astype(np.float32)
+        for layer, band in zip(values, chosen, strict=True):
+            if (band.scale, band.offset) != (1.0, 0.0):
+                layer *= band.scale
+                layer += band.offset
+        values[missing] = np.nan
+        if masked is not None:
+            values[np.broadcast_to(masked, values.shape)] = np.nan
+        return values
+
+
+def open_file(path: str, alpha: str = "auto") -> Scene:
+    """A scene in one file, all its bands in order; a mask in an alpha band is no band."""
+    if alpha not in ALPHA_CHOICES:
+        raise RssegError(f"--alpha {alpha}: not one of auto, yes, no", "--alpha no keeps every band as a band")
+    with open_raster(path) as dataset:
+        _refuse_unusable(path, dataset)
+        grid = Grid.of(dataset)
+        mask = _mask_band(path, dataset, alpha)
+        indexes = tuple(index for index in dataset.indexes if index != mask)
+        names = _band_names(dataset, indexes)
+        bands = tuple(
+            Band(
+                name,
+                dataset.dtypes[index - 1],
+                dataset.nodatavals[index - 1],
+                dataset.scales[index - 1],
+                dataset.offsets[index - 1],
+            )
+            for name, index in zip(names, indexes, strict=True)
+        )
+        date = date_of(path, dataset.tags() | dataset.tags(ns="IMAGERY"))
+    if grid.crs is None:
+        logger.info("%s: has no coordinate system; sizes and areas are in pixels", path)
+    return Scene(path, grid, bands, FilePixels(path, bands, indexes, mask), date)
+
+
+def _mask_band(path: str, dataset: DatasetReader, alpha: str) -> int | None:
+    index = alpha_index(dataset)
+    if index is None or dataset.count == 1:
+        if alpha == "yes":
+            raise RssegError(
+                f"{path}: has no band tagged alpha beside its other bands",
+                "leave --alpha away; nodata values and masks are honoured without it",
+                file=path,
+            )
+        return None
+    if alpha == "auto" and not is_mask_like(dataset, index):
+        logger.info(
+            "%s: band %d is tagged alpha but holds more than 0 and its maximum: used as a band "
+            "(--alpha yes makes it the mask)",
+            path,
+            index,
+        )
+        return None
+    return None if alpha == "no" else index
+
+
+def _band_names(dataset: DatasetReader, indexes: Sequence[int]) -> list[str]:
+    """Description, else colour, else number; a name that stands twice gives way to the number."""
+    kinds = color_interpretation(dataset)
+    names = []
+    for index in indexes:
+        kind = kinds[index - 1]
+        color = kind if kind in COLORS and kind != "alpha" else ""
+        names.append((dataset.descriptions[index - 1] or "").strip() or color or str(index))
+    return [
+        name if names.count(name) == 1 and "," not in name and "=" not in name else str(index)
+        for name, index in zip(names, indexes, strict=True)
+    ]
+
+
+def _band_of(scene: Scene, item: str) -> tuple[str, int]:
+    """(name to use, position) of one entry of a band list."""
+    new_name, _, wanted = item.rpartition("=")
+    wanted = wanted.strip()
+    lower = [name.casefold() for name in scene.names]
+    if wanted.casefold() in lower:
+        at = lower.index(wanted.casefold())
+    elif wanted.isdigit() and 1 <= int(wanted) <= len(scene.bands):
+        at = int(wanted) - 1
+    else:
+        known = ", ".join(f"{number} {name}" if name != str(number) else name
+                          for number, name in enumerate(scene.names, 1))  # fmt: skip
+        raise RssegError(
+            f"{scene.path}: has no band {wanted!r}; it has {known}",
+            "pick by name or number, or name a band yourself: --bands red=3,nir=4",
+            file=scene.path,
+        )
+    return (new_name.strip() or scene.names[at]), at
+
+
+def _refuse_unusable(path: str, dataset: DatasetReader) -> None:
+    if dataset.count == 0:
+        names = "\n       ".join(dataset.subdatasets[:5])
+        raise RssegError(f"{path}: holds several rasters and none of its own", f"name one of them: {names}", file=path)
+    if complex_bands := [i for i in dataset.indexes if dataset.dtypes[i - 1].startswith("complex")]:
+        raise RssegError(
+            f"{path}: band {complex_bands[0]} holds complex numbers ({dataset.dtypes[0]})",
+            "make an amplitude image first, for example with: "
+            f"gdal_calc.py -A {path} --calc='abs(A)' --type=Float32 --outfile=amplitude.tif",
+            file=path,
+        )
+    if dataset.crs is None and dataset.gcps[0]:
+        raise RssegError(
+            f"{path}: is placed by {len(dataset.gcps[0])} ground control points only; it has no grid",
+            f"warp it first: gdalwarp -tps -t_srs {_utm_of_gcps(dataset)} -r bilinear {path} warped.tif",
+            file=path,
+        )
+    if dataset.crs is None and dataset.rpcs is not None:
+        raise RssegError(
+            f"{path}: is placed by a camera model (RPC) only; it has no grid",
+            f"warp it first: gdalwarp -rpc -t_srs EPSG:4326 -r bilinear {path} warped.tif",
+            file=path,
+        )
+
+
+def _utm_of_gcps(dataset: DatasetReader) -> str:
+    """The UTM zone in the middle of the control points."""
+    points, crs = dataset.gcps
+    xs, ys = warp_points(crs, "EPSG:4326", [p.x for p in points], [p.y for p in points])
+    zone = int((np.mean(xs) + 180) // 6) % 60 + 1
+    return f"EPSG:{(32600 if np.mean(ys) >= 0 else 32700) + zone}"
+
+
+def _check_inside(window: Window, grid: Grid) -> None:
+    inside = (
+        window.row_off >= 0
+        and window.col_off >= 0
+        and window.row_off + window.height <= grid.height
+        and window.col_off + window.width <= grid.width
+    )
+    if not inside:
+        raise ValueError(f"{window} is not inside {grid.height} x {grid.width} pixels")

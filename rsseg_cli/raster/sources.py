@@ -1,0 +1,162 @@
+"""From what a person types to scenes: files, globs, folders, several files as bands, or a mosaic."""
+
+import glob
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from rsseg_cli.errors import RssegError
+from rsseg_cli.raster.align import align, source_pixels
+from rsseg_cli.raster.dataset import is_local
+from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.scene import Scene, open_file
+
+RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg", ".bsq", ".bil", ".bip", ".dat")
+BAND_FILES = re.compile(r"^\s*[A-Za-z_]\w*\s*=[^,=]+(,\s*[A-Za-z_]\w*\s*=[^,=]+)*$")
+
+logger = logging.getLogger(__name__)
+
+
+def open_scene(path: str | Path, bands: str | None = None, alpha: str = "auto", mosaic: bool = False) -> Scene:
+    """One scene: a raster, `red=B04.tif,green=B03.tif`, or with `mosaic` all rasters of a folder or pattern."""
+    names = list_scenes([str(path)])
+    if len(names) > 1 and not mosaic:
+        raise RssegError(
+            f"{path}: is {len(names)} rasters, and one scene is needed here",
+            "name one of them, or join them with --mosaic (later files on top)",
+            file=str(path),
+        )
+    return (open_mosaic(names, alpha) if mosaic else _open_one(names[0], alpha)).select(bands)
+
+
+def list_scenes(texts: Sequence[str]) -> list[str]:
+    """Each text as one or more scenes; a folder or a pattern gives its rasters in order of their names."""
+    return [name for text in texts for name in _expand(text)]
+
+
+def open_mosaic(names: Sequence[str], alpha: str = "auto") -> Scene:
+    """Overlapping rasters as one scene on the first one's lattice; later ones lie on top."""
+    scenes = [_open_one(name, alpha) for name in names]
+    if len(scenes) == 1:
+        return scenes[0]
+    first = scenes[0]
+    for other in scenes[1:]:
+        if other.names != first.names:
+            raise RssegError(
+                f"{other.path} has the bands {', '.join(other.names)}; {first.path} has {', '.join(first.names)}",
+                "a mosaic needs the same bands in every file; leave the odd ones out",
+                file=other.path,
+            )
+    grid = _union(scenes)
+    pixels = MosaicPixels(tuple(align(scene, grid) for scene in scenes), tuple(scene.grid for scene in scenes), grid)
+    dates = {scene.date for scene in scenes}
+    return replace(first, grid=grid, pixels=pixels, date=dates.pop() if len(dates) == 1 else None)
+
+
+@dataclass(frozen=True)
+class MosaicPixels:
+    """Scenes on one grid, the last one that holds a pixel wins it whole."""
+
+    scenes: tuple[Scene, ...]
+    extents: tuple[Grid, ...]  # the scenes' own grids, to skip those that a window does not touch
+    grid: Grid
+
+    def read(self, window: Window, bands: Sequence[int]) -> NDArray[np.float32]:
+        values = np.full((len(bands), window.height, window.width), np.nan, np.float32)
+        here = self.grid.crop(window)
+        for scene, extent in zip(self.scenes, self.extents, strict=True):
+            if not here.overlaps(extent):
+                continue
+            top = scene.pixels.read(window, bands)
+            holds = np.isfinite(top).any(axis=0)
+            values[:, holds] = top[:, holds]
+        return values
+
+
+@dataclass(frozen=True)
+class StackedPixels:
+    """One-band scenes on one grid as the bands of one scene."""
+
+    scenes: tuple[Scene, ...]
+
+    def read(self, window: Window, bands: Sequence[int]) -> NDArray[np.float32]:
+        return np.concatenate([self.scenes[at].pixels.read(window, self.scenes[at].chosen or (0,)) for at in bands])
+
+
+def _expand(text: str) -> Iterator[str]:
+    if not is_local(text) or Path(text).is_file() or BAND_FILES.match(text):
+        yield text
+    elif Path(text).is_dir():
+        found = sorted(str(p) for p in Path(text).iterdir() if p.suffix.lower() in RASTER_SUFFIXES)
+        if not found:
+            raise RssegError(
+                f"{text}: no raster in this folder",
+                f"rsseg looks for {', '.join(RASTER_SUFFIXES[:5])} and the like; name other files themselves",
+                file=text,
+            )
+        yield from found
+    elif glob.has_magic(text):
+        found = sorted(glob.glob(text, recursive=True))
+        if not found:
+            raise RssegError(f"{text}: no file has a name like this", "check the pattern, and quote it", file=text)
+        yield from found
+    else:
+        yield text
+
+
+def _open_one(text: str, alpha: str) -> Scene:
+    if BAND_FILES.match(text) and not Path(text).exists():
+        return _open_band_files(text, alpha)
+    return open_file(text, alpha)
+
+
+def _open_band_files(text: str, alpha: str) -> Scene:
+    """`red=B04.tif,green=B03.tif`: the grid is the finest file's, the others are brought onto it."""
+    pairs = [item.split("=", 1) for item in text.split(",")]
+    scenes = []
+    for name, path in pairs:
+        scene = open_file(path.strip(), alpha)
+        if len(scene.bands) != 1:
+            raise RssegError(
+                f"{path.strip()}: has {len(scene.bands)} bands, and {name.strip()} needs one",
+                "name files with one band each, or give one file and pick bands: --bands red=3,nir=4",
+                file=path.strip(),
+            )
+        scenes.append(scene.select(f"{name.strip()}=1"))
+    finest = min(scenes, key=lambda scene: scene.grid.gsd_m or 0.0)
+    if len({scene.grid.pixel_size for scene in scenes}) > 1:
+        logger.info("%s: bands of different resolution, brought to that of %s", text, finest.path)
+    pixels = StackedPixels(tuple(align(scene, finest.grid) for scene in scenes))
+    bands = tuple(scene.bands[0] for scene in scenes)
+    return Scene(text, finest.grid, bands, pixels, next((scene.date for scene in scenes if scene.date), None))
+
+
+def _union(scenes: Sequence[Scene]) -> Grid:
+    """The first scene's lattice, widened to hold every scene."""
+    first = scenes[0].grid
+    cols, rows = [], []
+    for scene in scenes:
+        t = np.linspace(0, 1, 21)
+        col, row = (a.ravel() for a in np.meshgrid(t * scene.grid.width, t * scene.grid.height))
+        col, row = source_pixels(first, scene.grid, col, row)
+        if not np.isfinite(col).all():
+            raise RssegError(
+                f"{scene.path}: cannot be brought into the coordinate system of {scenes[0].path}",
+                "leave it out of the mosaic",
+                file=scene.path,
+            )
+        cols.append(col)
+        rows.append(row)
+    # A corner that is off by rounding must not cost a row of empty pixels.
+    left, top = (int(np.floor(np.concatenate(a).min() + 1e-4)) for a in (cols, rows))
+    right, bottom = (int(np.ceil(np.concatenate(a).max() - 1e-4)) for a in (cols, rows))
+    return replace(
+        first, transform=first.transform * Affine.translation(left, top), width=right - left, height=bottom - top
+    )

@@ -1,0 +1,233 @@
+"""Labels drawn as polygons: rasterised on a scene's grid, in its coordinate system.
+
+Where polygons overlap, the later feature of the file lies on top. A pixel belongs to the polygon that holds its
+centre. What no polygon covers is unlabelled, or `background` where the person says that it is a class.
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pyogrio
+import shapely
+from numpy.typing import NDArray
+from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio.features import rasterize
+from rasterio.windows import Window
+
+from rsseg_cli.classes import UNLABELLED, ClassScheme
+from rsseg_cli.errors import RssegError
+from rsseg_cli.labels import PolygonOptions, split_layer
+from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.labels import Labels
+
+CLASS_FIELDS = (
+    "class",
+    "class_name",
+    "classname",
+    "label",
+    "label_name",
+    "category",
+    "landcover",
+    "land_cover",
+    "type",
+)
+BACKGROUND = "background"
+
+logger = logging.getLogger(__name__)
+
+
+def open_label_polygons(text: str, grid: Grid, classes: ClassScheme | None, options: PolygonOptions) -> Labels:
+    """The polygons of `FILE[:LAYER]` as labels on `grid`."""
+    frame = read_polygons(text, options.where)
+    field = _class_field(text, frame, options.class_field)
+    frame = _usable(text, frame, field)
+    scheme = classes or _scheme_of(frame[field], options.background)
+    fill = _background_id(text, scheme) if options.background else UNLABELLED
+    geometry = _in_pixels(text, frame, grid)
+    return Labels(text, grid, scheme, PolygonIds(geometry, _ids_of(text, frame[field], scheme), fill))
+
+
+@dataclass(frozen=True, eq=False)
+class PolygonIds:
+    """Polygons in pixel coordinates of the grid, with the class id of each."""
+
+    geometry: NDArray[Any]
+    ids: NDArray[np.uint8]
+    fill: int
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        left, top = window.col_off, window.row_off
+        found = np.sort(self._tree.query(shapely.box(left, top, left + window.width, top + window.height)))
+        burnt = np.full((window.height, window.width), self.fill, np.uint8)
+        if not len(found):
+            return burnt
+        # Whole-pixel shifts keep a polygon's edge on the same side of every pixel centre in each window.
+        moved = shapely.transform(self.geometry[found], lambda xy: xy - (left, top))
+        rasterize(zip(moved, self.ids[found].tolist(), strict=True), out=burnt, dtype="uint8")
+        return burnt
+
+    @cached_property
+    def _tree(self) -> shapely.STRtree:
+        return shapely.STRtree(self.geometry)
+
+
+def read_polygons(text: str, where: str | None = None) -> geopandas.GeoDataFrame:
+    """The features of `FILE[:LAYER]`."""
+    path, layer = split_layer(text)
+    if not Path(path).exists() and not path.startswith("/vsi"):
+        raise RssegError(f"{path}: no such file", "check the name", file=path)
+    try:
+        if path.lower().endswith("parquet"):
+            return _read_parquet(path, where)
+        return pyogrio.read_dataframe(path, layer=layer or _only_layer(path), where=where)
+    except DataLayerError as problem:
+        layers = ", ".join(pyogrio.list_layers(path)[:, 0])
+        raise RssegError(f"{text}: {problem}", f"the layers are: {layers}", file=path) from problem
+    except (DataSourceError, ValueError, OSError) as problem:
+        hint = "check the expression of --where" if where else "check it with `ogrinfo`"
+        raise RssegError(f"{text}: cannot be read: {problem}", hint, file=path) from problem
+
+
+def _only_layer(path: str) -> str:
+    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+    if len(layers) == 1:
+        return layers[0]
+    raise RssegError(
+        f"{path}: has {len(layers)} layers with geometry: {', '.join(layers)}",
+        f"name one: {path}:{layers[0] if layers else 'LAYER'}",
+        file=path,
+    )
+
+
+def _read_parquet(path: str, where: str | None) -> geopandas.GeoDataFrame:
+    if where:
+        raise RssegError(
+            f"{path}: --where works on GeoPackage, GeoJSON, Shapefile and FlatGeobuf, not on GeoParquet",
+            "filter the file first, for example with ogr2ogr -where",
+            file=path,
+        )
+    return geopandas.read_parquet(path)
+
+
+def _class_field(text: str, frame: geopandas.GeoDataFrame, wanted: str | None) -> str:
+    fields = [name for name in frame.columns if name != frame.geometry.name]
+    if wanted is not None:
+        if wanted in fields:
+            return wanted
+        raise RssegError(f"{text}: has no field {wanted!r}", f"the fields are: {', '.join(fields)}", file=text)
+    known = [field for name in CLASS_FIELDS for field in fields if field.lower() == name]
+    if known or len(fields) == 1:
+        return (known or fields)[0]
+    raise RssegError(
+        f"{text}: none of its fields is called {', '.join(CLASS_FIELDS[:4])} or the like",
+        f"say which one holds the class with --class-field; the fields are: {', '.join(fields) or 'none'}",
+        file=text,
+    )
+
+
+def _usable(text: str, frame: geopandas.GeoDataFrame, field: str) -> geopandas.GeoDataFrame:
+    """The polygons that have a class; the rest is counted aloud."""
+    polygons = (
+        frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).to_numpy() & ~frame.geometry.is_empty.to_numpy()
+    )
+    named = frame[field].notna().to_numpy()
+    for left_out, why in ((~polygons, "are no polygons"), (polygons & ~named, f"have no {field}")):
+        if left_out.any():
+            logger.warning("%s: %d of %d features %s and are left out", text, left_out.sum(), len(frame), why)
+    kept = frame[polygons & named]
+    if len(kept) == 0:
+        raise RssegError(
+            f"{text}: holds no polygon with a class", "check the layer, --where and --class-field", file=text
+        )
+    return kept
+
+
+def _scheme_of(field: Any, background: bool) -> ClassScheme:
+    """Whole numbers are class values; anything else is a class name, in alphabetical order."""
+    if _is_whole(field):
+        values = sorted({int(v) for v in field})
+        named = [(str(v), (v,), None) for v in values]
+        free = next(v for v in range(256) if v not in values)
+    else:
+        named = [(name, (at,), None) for at, name in enumerate(sorted({str(v) for v in field}))]
+        free = len(named)
+    has_background = any(name == BACKGROUND for name, _, _ in named)
+    return ClassScheme.of_names([*named, (BACKGROUND, (free,), None)] if background and not has_background else named)
+
+
+def _ids_of(text: str, field: Any, scheme: ClassScheme) -> NDArray[np.uint8]:
+    """The id of every feature, by name, or by number where the field holds numbers."""
+    by_name = {c.name.casefold(): c.id for c in scheme.classes}
+    keys = [str(v).casefold() for v in field]
+    if _is_whole(field):
+        by_value = {str(v): c.id for c in scheme.classes for v in c.values}
+        by_name, keys = by_value | {k: v for k, v in by_name.items() if k not in by_value}, [str(int(v)) for v in field]
+    if foreign := sorted(set(keys) - set(by_name)):
+        raise RssegError(
+            f"{text}: holds classes that are not in the scheme: {', '.join(foreign[:8])}",
+            f"the classes are: {', '.join(scheme.names)}; add the others to the --classes file, or leave them out "
+            "with --where",
+            file=text,
+        )
+    return np.array([by_name[key] for key in keys], np.uint8)
+
+
+def _is_whole(field: Any) -> bool:
+    if field.dtype.kind in "iu":
+        return True
+    return bool(field.dtype.kind == "f" and (field == field.round()).all())
+
+
+def _background_id(text: str, scheme: ClassScheme) -> int:
+    for c in scheme.classes:
+        if c.name.casefold() == BACKGROUND:
+            return c.id
+    raise RssegError(
+        f"{text}: the scheme has no class called {BACKGROUND}",
+        f"add {BACKGROUND} to the --classes file for what no polygon covers",
+        file=text,
+    )
+
+
+def _in_pixels(text: str, frame: geopandas.GeoDataFrame, grid: Grid) -> NDArray[Any]:
+    """The geometries in (column, row) of the grid."""
+    if frame.crs is None and grid.crs is not None:
+        raise RssegError(
+            f"{text}: has no coordinate system",
+            "give it one: ogr2ogr -a_srs EPSG:32633 labelled.gpkg FILE",
+            file=text,
+        )
+    if grid.crs is not None:
+        frame = frame.to_crs(grid.crs.to_wkt())
+    inverse = ~grid.transform
+    a, b, c, d, e, f = inverse[:6]
+    return np.asarray(
+        shapely.transform(frame.geometry.to_numpy(), lambda xy: np.column_stack([xy @ (a, b) + c, xy @ (d, e) + f]))
+    )
+
+
+def list_layers(path: str, only: str | None = None) -> list[dict[str, Any]]:
+    """Name, geometry, number of features, coordinate system and fields of the layers with geometry."""
+    try:
+        found = [(str(name), kind) for name, kind in pyogrio.list_layers(path) if kind is not None]
+        infos = [(name, kind, pyogrio.read_info(path, layer=name)) for name, kind in found if only in (None, name)]
+    except DataSourceError as problem:
+        raise RssegError(f"{path}: cannot be read: {problem}", "check it with `ogrinfo`", file=path) from problem
+    if not infos:
+        layers = ", ".join(name for name, _ in found) or "none"
+        raise RssegError(f"{path}: has no layer {only or 'with geometry'}", f"the layers are: {layers}", file=path)
+    return [
+        {
+            "name": name,
+            "geometry": kind,
+            "features": info["features"],
+            "crs": info["crs"],
+            "fields": list(info["fields"]),
+        }
+        for name, kind, info in infos
+    ]
