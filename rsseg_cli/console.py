@@ -22,6 +22,7 @@ HEARTBEAT_S = 1.5
 PLAIN_INTERVAL_S = 10.0
 # Everything below reports by logging to this name; only the console decides how it looks.
 LOGGER = logging.getLogger("rsseg_cli")
+PREFIXES = {logging.DEBUG: "debug", logging.INFO: "note", logging.WARNING: "warning", logging.ERROR: "error"}
 
 
 @dataclass
@@ -90,8 +91,6 @@ class Console:
 class _StderrHandler(logging.Handler):
     """`note:`, `warning:` and `error:` lines, each said once; or JSON events."""
 
-    prefixes = {logging.DEBUG: "debug", logging.INFO: "note", logging.WARNING: "warning", logging.ERROR: "error"}
-
     def __init__(self, console: Console, level: int) -> None:
         super().__init__(level)
         self.console = console
@@ -101,7 +100,7 @@ class _StderrHandler(logging.Handler):
         if text in self.console.said:
             return
         self.console.said.add(text)
-        prefix = self.prefixes.get(record.levelno, "note")
+        prefix = PREFIXES[record.levelno]
         hint = getattr(record, "hint", None)
         if self.console.progress == "json":
             _event(prefix, text=text, **({"hint": hint} if hint else {}))

@@ -1,4 +1,4 @@
-"""Keeps another program's PROJ and GDAL data away from the libraries inside our wheels."""
+"""What has to be settled before GDAL and PROJ are loaded, because they look at it once."""
 
 import importlib.util
 import logging
@@ -7,11 +7,19 @@ from pathlib import Path
 
 KEEP_VARIABLE = "RSSEG_KEEP_PROJ_DATA"
 FOREIGN_VARIABLES = ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GDAL_DRIVER_PATH")
+# GDAL would keep up to 5 % of all memory in decoded blocks; every raster is read once and in order here.
+CACHE_MIB = "128"
 
 logger = logging.getLogger(__name__)
 
 
-def set_aside_foreign_data() -> None:
+def prepare() -> None:
+    """Keeps foreign data paths away from our wheels, and GDAL's memory flat."""
+    os.environ.setdefault("GDAL_CACHEMAX", CACHE_MIB)
+    _set_aside_foreign_data()
+
+
+def _set_aside_foreign_data() -> None:
     """Drops data paths that QGIS, OSGeo4W or conda set for *their* PROJ and GDAL.
 
     A rasterio wheel brings its own data; with another PROJ's proj.db it knows no EPSG code. Builds that

@@ -1,6 +1,5 @@
 """Georeferenced rasters: where they lie, what they hold, how they are read and written."""
 
-from rsseg_cli.environment import set_aside_foreign_data
+from rsseg_cli.environment import prepare
 
-# Before the first import of rasterio, which reads these variables once.
-set_aside_foreign_data()
+prepare()

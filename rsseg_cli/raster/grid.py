@@ -56,7 +56,7 @@ class Grid:
     def corners(self) -> list[tuple[float, float]]:
         """(x, y) of the four outer corners, clockwise from the first pixel's."""
         w, h = self.width, self.height
-        return [self.transform * corner for corner in ((0, 0), (w, 0), (w, h), (0, h))]
+        return [self.transform @ corner for corner in ((0, 0), (w, 0), (w, h), (0, h))]
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -80,7 +80,7 @@ class Grid:
 
     def _measured_gsd_m(self) -> float | None:
         row, col = self.height / 2, self.width / 2
-        points = [self.transform * p for p in ((col - 0.5, row), (col + 0.5, row), (col, row - 0.5), (col, row + 0.5))]
+        points = [self.transform @ p for p in ((col - 0.5, row), (col + 0.5, row), (col, row - 0.5), (col, row + 0.5))]
         xs, ys = zip(*points, strict=True)
         lon, lat = to_lonlat(self.crs).transform(xs, ys)
         if not np.isfinite([*lon, *lat]).all():
@@ -91,13 +91,13 @@ class Grid:
     def crop(self, window: Window) -> "Grid":
         """The grid of a window of this one."""
         shift = Affine.translation(window.col_off, window.row_off)
-        return replace(self, transform=self.transform * shift, height=window.height, width=window.width)
+        return replace(self, transform=self.transform @ shift, height=window.height, width=window.width)
 
     def offset_of(self, other: "Grid") -> tuple[int, int] | None:
         """(row, column) of `other`'s first pixel here, if both are cut from one lattice; else None."""
         if self.crs != other.crs or not self._has_pixels_like(other):
             return None
-        col, row = ~self.transform * (other.transform.c, other.transform.f)
+        col, row = ~self.transform @ (other.transform.c, other.transform.f)
         if max(abs(col - round(col)), abs(row - round(row))) > LATTICE_TOLERANCE_PX:
             return None
         return round(row), round(col)

@@ -197,8 +197,8 @@ def _band_of(scene: Scene, item: str) -> tuple[str, int]:
     elif wanted.isdigit() and 1 <= int(wanted) <= len(scene.bands):
         at = int(wanted) - 1
     else:
-        known = ", ".join(f"{number} {name}" if name != str(number) else name
-                          for number, name in enumerate(scene.names, 1))  # fmt: skip
+        numbered = enumerate(scene.names, 1)
+        known = ", ".join(name if name == str(number) else f"{number} {name}" for number, name in numbered)
         raise RssegError(
             f"{scene.path}: has no band {wanted!r}; it has {known}",
             "pick by name or number, or name a band yourself: --bands red=3,nir=4",

@@ -103,7 +103,7 @@ def _expand(text: str) -> Iterator[str]:
             )
         yield from found
     elif glob.has_magic(text):
-        found = sorted(glob.glob(text, recursive=True))
+        found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - absolute patterns too
         if not found:
             raise RssegError(f"{text}: no file has a name like this", "check the pattern, and quote it", file=text)
         yield from found
@@ -158,5 +158,5 @@ def _union(scenes: Sequence[Scene]) -> Grid:
     left, top = (int(np.floor(np.concatenate(a).min() + 1e-4)) for a in (cols, rows))
     right, bottom = (int(np.ceil(np.concatenate(a).max() - 1e-4)) for a in (cols, rows))
     return replace(
-        first, transform=first.transform * Affine.translation(left, top), width=right - left, height=bottom - top
+        first, transform=first.transform @ Affine.translation(left, top), width=right - left, height=bottom - top
     )

@@ -44,22 +44,16 @@ def missing_by_mask(
 ) -> NDArray[np.bool_] | None:
     """Missing by the file's mask, (1 or band, y, x); None if it has none."""
     if alpha is not None:
-        return np.equal(read_window(dataset, [alpha], window), 0)
+        return np.asarray(read_window(dataset, [alpha], window) == 0)
     if not any(_has_mask(dataset, index) for index in indexes):
         return None
-    return np.stack([dataset.read_masks(index, window=window) == 0 for index in indexes])
-
-
-def has_mask(dataset: DatasetReader) -> bool:
-    """An internal or external mask, as opposed to a nodata value or an alpha band."""
-    return any(_has_mask(dataset, index) for index in dataset.indexes)
+    return np.asarray(dataset.read_masks(indexes, window=window) == 0)
 
 
 def alpha_index(dataset: DatasetReader) -> int | None:
     """The band that is tagged alpha, whatever it really holds."""
-    tagged = [index for index, kind in zip(dataset.indexes, color_interpretation(dataset), strict=True)
-              if kind == "alpha"]  # fmt: skip
-    return tagged[-1] if tagged else None
+    kinds = dict(zip(dataset.indexes, color_interpretation(dataset), strict=True))
+    return max((index for index, kind in kinds.items() if kind == "alpha"), default=None)
 
 
 def is_mask_like(dataset: DatasetReader, index: int) -> bool:
@@ -87,6 +81,7 @@ def color_interpretation(dataset: DatasetReader) -> list[str]:
 
 
 def _has_mask(dataset: DatasetReader, index: int) -> bool:
+    """An internal or external mask, as opposed to a nodata value or an alpha band."""
     flags = dataset.mask_flag_enums[index - 1]
     return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
 

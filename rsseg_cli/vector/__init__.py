@@ -1,6 +1,5 @@
 """Georeferenced polygons: reading, rasterising and writing them."""
 
-from rsseg_cli.environment import set_aside_foreign_data
+from rsseg_cli.environment import prepare
 
-# Before the first import of pyogrio, which reads these variables once.
-set_aside_foreign_data()
+prepare()

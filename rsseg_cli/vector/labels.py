@@ -85,12 +85,18 @@ def read_polygons(text: str, where: str | None = None) -> geopandas.GeoDataFrame
         if path.lower().endswith("parquet"):
             return _read_parquet(path, where)
         return pyogrio.read_dataframe(path, layer=layer or _only_layer(path), where=where)
-    except DataLayerError as problem:
-        layers = ", ".join(pyogrio.list_layers(path)[:, 0])
-        raise RssegError(f"{text}: {problem}", f"the layers are: {layers}", file=path) from problem
-    except (DataSourceError, ValueError, OSError) as problem:
-        hint = "check the expression of --where" if where else "check it with `ogrinfo`"
-        raise RssegError(f"{text}: cannot be read: {problem}", hint, file=path) from problem
+    except (DataLayerError, DataSourceError, ValueError, OSError) as problem:
+        raise RssegError(f"{text}: cannot be read: {problem}", _remedy(path, layer, where), file=path) from problem
+
+
+def _remedy(path: str, layer: str | None, where: str | None) -> str:
+    try:
+        layers = [str(name) for name, _ in pyogrio.list_layers(path)]
+    except DataSourceError:
+        return "check it with `ogrinfo`"
+    if layer is not None and layer not in layers:
+        return f"the layers are: {', '.join(layers)}"
+    return f"check the expression of --where: {where}" if where else "check it with `ogrinfo`"
 
 
 def _only_layer(path: str) -> str:
@@ -115,7 +121,7 @@ def _read_parquet(path: str, where: str | None) -> geopandas.GeoDataFrame:
 
 
 def _class_field(text: str, frame: geopandas.GeoDataFrame, wanted: str | None) -> str:
-    fields = [name for name in frame.columns if name != frame.geometry.name]
+    fields = [str(name) for name in frame.columns if name != frame.geometry.name]
     if wanted is not None:
         if wanted in fields:
             return wanted

@@ -1,0 +1,70 @@
+"""Fixtures that several tests share: small rasters on disk, and the real data where it is at hand."""
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.errors import NotGeoreferencedWarning
+
+UTM33 = CRS.from_epsg(32633)
+HALF_METRE = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
+
+MakeRaster = Callable[..., Path]
+
+
+@pytest.fixture
+def make_raster(tmp_path: Path) -> MakeRaster:
+    """Writes an array (band, y, x) or (y, x) as a GeoTIFF; keywords go to rasterio.open."""
+
+    def make(name: str, values: Any, **profile: Any) -> Path:
+        values = np.asarray(values)
+        values = values if values.ndim == 3 else values[np.newaxis]
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        described = {"crs": UTM33, "transform": HALF_METRE} | profile
+        if described["crs"] is None:
+            described = {k: v for k, v in described.items() if k not in ("crs", "transform") or k in profile and v}
+        count, height, width = values.shape
+        opened = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": values.dtype}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path, "w", **(opened | described)) as dataset:
+                dataset.write(values)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real scenes that RSSEG_DATA names; its MANIFEST.md says what is in it."""
+    folder = os.environ.get("RSSEG_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("RSSEG_DATA names no folder with real scenes")
+    return Path(folder)
+
+
+@pytest.fixture
+def rsseg(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command as a process of its own, in an empty folder."""
+
+    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "rsseg_cli", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "120", **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,61 @@
+"""ClassScheme: values to ids and back, merging, and what does not fit."""
+
+import numpy as np
+import pytest
+
+from rsseg_cli.classes import UNLABELLED, ClassScheme
+from rsseg_cli.errors import RssegError
+
+CORINE = ClassScheme.of_names(
+    [("forest", (311, 312, 313), "#1a7f37"), ("water", (511,), None), ("urban", (111, 112), None)]
+)
+
+
+def test_small_values_keep_their_number() -> None:
+    scheme = ClassScheme.of_values([7, 2, 2, 0], names={2: "road"}, colors={0: "#010203"})
+    assert scheme.ids == (0, 2, 7)
+    assert scheme.names == ("0", "road", "7")
+    assert scheme.classes[0].rgb == (1, 2, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64, np.uint32])
+def test_codes_beyond_8_bits_go_to_compact_ids_and_back(dtype: type) -> None:
+    values = np.array([[311, 511, 313], [111, 0, 112]], dtype)
+    ids = CORINE.to_ids(values, values == 0, "corine.tif")
+    assert ids.dtype == np.uint8
+    assert ids.tolist() == [[0, 1, 0], [2, UNLABELLED, 2]]
+    assert CORINE.to_values(ids, unlabelled=0).tolist() == [[311, 511, 311], [111, 0, 111]]
+
+
+def test_unmerged_codes_survive_the_round_trip_whole() -> None:
+    codes = np.array([-5, 99_999, 3, 100_000_000_000], np.int64)
+    scheme = ClassScheme.of_values(codes)
+    assert scheme.to_values(scheme.to_ids(codes, np.zeros(4, bool), "x"), unlabelled=-1).tolist() == codes.tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_foreign_values_are_named_with_their_counts(dtype: type) -> None:
+    values = np.array([311, 42, 42, 9], dtype)
+    with pytest.raises(RssegError, match=r"9 \(1 pixels\), 42 \(2 pixels\)") as refused:
+        CORINE.to_ids(values, values == 0, "corine.tif")
+    assert "311/312/313 forest" in refused.value.problem
+
+
+def test_255_is_no_id() -> None:
+    assert ClassScheme.of_values([1, 255]).ids == (0, 1)
+    with pytest.raises(RssegError, match="more than an 8-bit map holds"):
+        ClassScheme.of_values(range(256))
+
+
+def test_a_value_belongs_to_one_class() -> None:
+    with pytest.raises(RssegError, match="value 3 belongs to two classes, a and b"):
+        ClassScheme.of_names([("a", (3,), None), ("b", (3,), None)])
+
+
+def test_json_keeps_everything() -> None:
+    assert ClassScheme.from_json(CORINE.to_json()) == CORINE
+
+
+def test_default_colours_differ() -> None:
+    colors = [c.color for c in ClassScheme.of_values(range(60)).classes]
+    assert len(set(colors)) == 60
