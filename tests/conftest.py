@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ UTM33 = CRS.from_epsg(32633)
 HALF_METRE = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
 
 MakeRaster = Callable[..., Path]
+
+# With --import-mode=importlib tests have no package to import from; `faults` holds what the fault tests share.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture
@@ -68,3 +71,37 @@ def rsseg(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def processes() -> Iterator[object]:
+    pytest.importorskip("resource", reason="needs POSIX processes")
+    from faults import Processes
+
+    running = Processes()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """An empty disk of so many KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = False
+
+    def resize(kib: int) -> Path:
+        nonlocal mounted
+        if mounted:
+            subprocess.run(["umount", folder], check=True)
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", folder]
+        try:
+            subprocess.run(mount, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as problem:
+            pytest.skip(f"no right to mount a small disk here ({problem}); as root, or under `unshare -Urm`, there is")
+        mounted = True
+        return folder
+
+    yield resize
+    if mounted:
+        subprocess.run(["umount", folder], check=True)

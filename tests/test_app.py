@@ -56,7 +56,12 @@ def test_version(rsseg) -> None:
 
 
 def test_usage_errors_end_with_2(rsseg) -> None:
-    for arguments in (["evaluate"], ["info", "--no-such-option", "x"], ["nonsense"], ["evaluate", "a", "b", "--boundary", "-1"]):
+    for arguments in (
+        ["evaluate"],
+        ["info", "--no-such-option", "x"],
+        ["nonsense"],
+        ["evaluate", "a", "b", "--boundary", "-1"],
+    ):
         assert rsseg(*arguments).returncode == 2
 
 
@@ -113,7 +118,10 @@ def test_a_foreign_proj_is_set_aside_with_a_note(rsseg, make_raster, tmp_path: P
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupts_end_cleanly_and_leave_nothing(tmp_path: Path, sent: signal.Signals, code: int) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "rsseg_cli", "demo", "d", "--size", "1024"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "rsseg_cli", "demo", "d", "--size", "1024"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while not (tmp_path / "d" / "source").exists():
         time.sleep(0.05)

@@ -29,7 +29,9 @@ def test_csv_lines_of_one_name_are_merged(tmp_path: Path) -> None:
 
 
 def test_toml(tmp_path: Path) -> None:
-    text = '[[class]]\nname = "forest"\nvalues = [311, 312]\ncolor = "#1A7F37"\n[[class]]\nname = "water"\nvalue = 511\n'
+    text = (
+        '[[class]]\nname = "forest"\nvalues = [311, 312]\ncolor = "#1A7F37"\n[[class]]\nname = "water"\nvalue = 511\n'
+    )
     scheme = read_classes(write(tmp_path / "c.toml", text))
     assert [(c.name, c.values) for c in scheme.classes] == [("forest", (311, 312)), ("water", (511,))]
 

@@ -33,7 +33,9 @@ def offenders(files: list[Path], *forbidden: str) -> list[str]:
 
 def test_tensors_know_no_files() -> None:
     files = list((ROOT / "models" / "rsseg_models").rglob("*.py"))
-    assert offenders(files, "rsseg_cli", "rasterio", "geopandas", "pyogrio", "xarray", "shapely", "pyproj", "typer") == []
+    assert (
+        offenders(files, "rsseg_cli", "rasterio", "geopandas", "pyogrio", "xarray", "shapely", "pyproj", "typer") == []
+    )
 
 
 def test_files_know_no_commands() -> None:

@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,15 +12,15 @@ from rsseg_cli.console import Console, ProgressStyle
 from rsseg_cli.errors import RssegError
 
 OUTPUT_PANEL = "What you see"
+AlphaChoice = Literal["auto", "yes", "no"]
 
 Bands = Annotated[
     str | None,
     typer.Option(metavar="LIST", help="Bands to use, by name or number: red,green or red=3,nir=4. Default: all."),
 ]
 Alpha = Annotated[
-    str,
+    AlphaChoice,
     typer.Option(
-        metavar="auto|yes|no",
         help="Is a band tagged alpha a mask? auto: only when it holds nothing but 0 and its maximum.",
     ),
 ]

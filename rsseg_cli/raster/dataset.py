@@ -1,6 +1,7 @@
 """Opening a raster with GDAL, and saying in words what is wrong when that fails."""
 
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,20 +16,23 @@ from rasterio.windows import Window
 
 from rsseg_cli.errors import RssegError
 
+# Python's list of warning filters is one for all threads.
+WARNINGS_LOCK = threading.Lock()
+
 
 @contextmanager
 def open_raster(path: str) -> Iterator[DatasetReader]:
     """The dataset behind anything GDAL reads; `path` is handed over untouched."""
-    with warnings.catch_warnings():
-        # Scenes without georeference are said once, in our own words, by whoever opens the scene.
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        try:
+    try:
+        with WARNINGS_LOCK, warnings.catch_warnings():
+            # Scenes without georeference are said once, in our own words, by whoever opens the scene.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = rasterio.open(path)
-        except (RasterioError, UnicodeError, ValueError, TypeError) as problem:
-            raise _unreadable(path, problem) from problem
-        with dataset:
-            _refuse_disguised_vrt(path, dataset)
-            yield dataset
+    except (RasterioError, UnicodeError, ValueError, TypeError) as problem:
+        raise _unreadable(path, problem) from problem
+    with dataset:
+        _refuse_disguised_vrt(path, dataset)
+        yield dataset
 
 
 def read_window(dataset: DatasetReader, indexes: list[int], window: Window, **options: Any) -> NDArray[Any]:

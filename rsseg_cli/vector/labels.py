@@ -202,19 +202,24 @@ def _background_id(text: str, scheme: ClassScheme) -> int:
 
 def _in_pixels(text: str, frame: geopandas.GeoDataFrame, grid: Grid) -> NDArray[Any]:
     """The geometries in (column, row) of the grid."""
-    if frame.crs is None and grid.crs is not None:
+    if (frame.crs is None) != (grid.crs is None):
         raise RssegError(
-            f"{text}: has no coordinate system",
-            "give it one: ogr2ogr -a_srs EPSG:32633 labelled.gpkg FILE",
+            f"{text}: {'has a' if grid.crs is None else 'has no'} coordinate system, unlike the raster",
+            "give the other one its own: gdal_edit.py -a_srs EPSG:32633 RASTER, or "
+            "ogr2ogr -a_srs EPSG:32633 placed.gpkg POLYGONS",
             file=text,
         )
     if grid.crs is not None:
         frame = frame.to_crs(grid.crs.to_wkt())
-    inverse = ~grid.transform
-    a, b, c, d, e, f = inverse[:6]
-    return np.asarray(
-        shapely.transform(frame.geometry.to_numpy(), lambda xy: np.column_stack([xy @ (a, b) + c, xy @ (d, e) + f]))
-    )
+    a, b, c, d, e, f = (~grid.transform)[:6]
+    moved = shapely.transform(frame.geometry.to_numpy(), lambda xy: np.column_stack([xy @ (a, b) + c, xy @ (d, e) + f]))
+    if not shapely.intersects(shapely.box(0, 0, grid.width, grid.height), moved).any():
+        raise RssegError(
+            f"{text}: none of its {len(frame)} polygons touches the raster",
+            "check with `rsseg info` that both lie in the same place and have the right coordinate system",
+            file=text,
+        )
+    return np.asarray(moved)
 
 
 def list_layers(path: str, only: str | None = None) -> list[dict[str, Any]]:

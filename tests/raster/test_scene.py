@@ -175,7 +175,9 @@ def test_complex_rasters_are_refused(make_raster) -> None:
     "transform", [Affine(1, 0, 0, 0, 1, 0), Affine(10, 3, 5e5, 3, -10, 5e6), Affine(0.1, 0, 1 / 3, 0, -0.1, 2 / 3)]
 )
 def test_any_affine_is_kept_to_the_last_bit(make_raster, transform: Affine) -> None:
-    assert open_file(str(make_raster("t.tif", np.ones((4, 4), np.uint8), transform=transform))).grid.transform == transform
+    assert (
+        open_file(str(make_raster("t.tif", np.ones((4, 4), np.uint8), transform=transform))).grid.transform == transform
+    )
 
 
 def test_no_crs_is_noted_and_accepted(make_raster, caplog) -> None:

@@ -144,6 +144,15 @@ def test_polygons_without_coordinate_system(polygons) -> None:
     assert (open_labels(path, plain).read()[:5, :5] == 0).all()
 
 
+def test_polygons_that_cannot_lie_on_the_raster_are_refused(polygons) -> None:
+    path = polygons({"class": SQUARES[1]}, SQUARES[0])
+    with pytest.raises(RssegError, match="has a coordinate system, unlike the raster"):
+        open_labels(path, Grid(None, Affine.identity(), 10, 10))
+    far = Grid(GRID.crs, Affine(1, 0, 600_000, 0, -1, 5_000_000), 40, 50)
+    with pytest.raises(RssegError, match="none of its 3 polygons touches the raster"):
+        open_labels(path, far)
+
+
 def test_polygon_options_are_refused_for_rasters(make_raster) -> None:
     path = str(make_raster("l.tif", np.ones((3, 3), np.uint8)))
     with pytest.raises(RssegError, match="are for vector files"):
