@@ -22,6 +22,8 @@ from rsseg_cli.raster.grid import Grid, apply, transformer
 from rsseg_cli.raster.scene import Pixels, Scene
 
 BLOCK_PX = 256
+# A block may need no more source pixels than about this a side, however much it coarsens.
+SOURCE_PX = 2048
 # Kernel half width in source pixels, at full resolution.
 REACH_PX = {Resampling.nearest: 1, Resampling.bilinear: 1, Resampling.cubic: 2, Resampling.average: 1}
 # Resolutions closer than this count as equal, so that the kernel is not widened by a hair.
@@ -85,9 +87,14 @@ class WarpedPixels:
     resampling: Resampling
     scale: tuple[float, float]  # target pixels a source pixel, along x and y; below 1 when coarsening
 
+    @property
+    def block_px(self) -> int:
+        """Side of the blocks that are warped in one call; the same for every read."""
+        return max(1, min(BLOCK_PX, int(SOURCE_PX * min(self.scale))))
+
     def read(self, window: Window, bands: Sequence[int]) -> NDArray[np.float32]:
         values = np.empty((len(bands), window.height, window.width), np.float32)
-        for block in _anchored_blocks(window, self.target):
+        for block in _anchored_blocks(window, self.target, self.block_px):
             common = _common(block, window)
             if common is None:
                 continue
@@ -164,11 +171,11 @@ def _kernel_scale(source: Grid, target: Grid) -> tuple[float, float]:
     return x, y
 
 
-def _anchored_blocks(window: Window, grid: Grid) -> Iterator[Window]:
+def _anchored_blocks(window: Window, grid: Grid, size_px: int) -> Iterator[Window]:
     """The blocks of a grid's fixed division that touch a window."""
-    for row in range(window.row_off // BLOCK_PX * BLOCK_PX, window.row_off + window.height, BLOCK_PX):
-        for col in range(window.col_off // BLOCK_PX * BLOCK_PX, window.col_off + window.width, BLOCK_PX):
-            yield Window(col, row, min(BLOCK_PX, grid.width - col), min(BLOCK_PX, grid.height - row))
+    for row in range(window.row_off // size_px * size_px, window.row_off + window.height, size_px):
+        for col in range(window.col_off // size_px * size_px, window.col_off + window.width, size_px):
+            yield Window(col, row, min(size_px, grid.width - col), min(size_px, grid.height - row))
 
 
 def _common(one: Window, other: Window) -> Window | None:

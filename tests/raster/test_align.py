@@ -12,7 +12,7 @@ from scipy import ndimage
 from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.align import align
 from rsseg_cli.raster.grid import Grid
-from rsseg_cli.raster.scene import open_file
+from rsseg_cli.raster.scene import Band, Scene, open_file
 
 ZONE_33, ZONE_34 = CRS.from_epsg(32633), CRS.from_epsg(32634)
 ORIGIN = (690_000.0, 5_400_000.0)
@@ -76,6 +76,23 @@ def test_coarsening_averages_what_a_pixel_covers(scene) -> None:
     target = Grid(ZONE_33, Affine(80, 0, ORIGIN[0] + 3, 0, -80, ORIGIN[1] - 3), 40, 40)
     inner = align(scene(board), target).read().values[0, 2:-2, 2:-2]
     assert np.abs(inner - 50).max() < 2
+
+
+def test_strong_coarsening_reads_in_small_pieces() -> None:
+    class Recorder:
+        largest = 0
+
+        def read(self, window: Window, bands: list[int]) -> np.ndarray:
+            self.largest = max(self.largest, window.width, window.height)
+            return np.full((len(bands), window.height, window.width), 7, np.float32)
+
+    pixels = Recorder()
+    source = Grid(ZONE_33, Affine(0.1, 0, ORIGIN[0], 0, -0.1, ORIGIN[1]), 60_000, 60_000)
+    scene = Scene("wide.tif", source, (Band("1", "uint8"),), pixels)
+    target = Grid(ZONE_33, Affine(10, 0, ORIGIN[0] + 1, 0, -10, ORIGIN[1] - 1), 600, 600)
+    found = align(scene, target).read(Window(100, 100, 40, 40)).values
+    assert (found == 7).all()
+    assert pixels.largest < 3000
 
 
 def test_the_same_lattice_is_read_in_place(scene) -> None:
