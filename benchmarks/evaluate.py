@@ -1,6 +1,6 @@
 """Time and peak memory of `rsseg evaluate` on a large label map against itself.
 
-    python benchmarks/evaluate.py [--size PIXELS]
+python benchmarks/evaluate.py [--size PIXELS]
 """
 
 import argparse

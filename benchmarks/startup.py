@@ -1,6 +1,6 @@
 """How long `rsseg --help` takes beside `rio --help`, in turn, wall time.
 
-    python benchmarks/startup.py [--runs N]
+python benchmarks/startup.py [--runs N]
 """
 
 import argparse
@@ -19,8 +19,9 @@ def main() -> None:
     pairs = [(seconds(scripts / "rsseg"), seconds(scripts / "rio")) for _ in range(runs + 1)][1:]  # one to warm up
     ours, peer = (statistics.median(times) for times in zip(*pairs, strict=True))
     ratios = [mine / theirs for mine, theirs in pairs]
+    spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     print("| `rsseg --help` s | `rio --help` s | ratio, median (lowest to highest) | runs |\n|---|---|---|---|")
-    print(f"| {ours:.3f} | {peer:.3f} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | {runs} |")
+    print(f"| {ours:.3f} | {peer:.3f} | {spread} | {runs} |")
 
 
 def seconds(command: Path) -> float:

@@ -34,8 +34,7 @@ def make_raster(tmp_path: Path) -> MakeRaster:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         described = {"crs": UTM33, "transform": HALF_METRE} | profile
-        if described["crs"] is None:
-            described = {k: v for k, v in described.items() if k not in ("crs", "transform") or k in profile and v}
+        described = {key: value for key, value in described.items() if value is not None}
         count, height, width = values.shape
         opened = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": values.dtype}
         with warnings.catch_warnings():
@@ -84,17 +83,17 @@ def processes() -> Iterator[object]:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """An empty disk of so many KiB."""
+def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """An empty disk of so many KiB, for so many files and folders."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = False
 
-    def resize(kib: int) -> Path:
+    def resize(kib: int, entries: int = 1000) -> Path:
         nonlocal mounted
         if mounted:
             subprocess.run(["umount", folder], check=True)
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", folder]
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={kib}k,nr_inodes={entries + 1}", "tmpfs", folder]
         try:
             subprocess.run(mount, check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError) as problem:

@@ -92,8 +92,8 @@ def test_the_positive_class_of_several_is_named(make_raster) -> None:
 def test_polygons_are_scored_on_the_grid_of_the_prediction(make_raster, tmp_path: Path) -> None:
     predicted = np.zeros((20, 20), np.uint8)
     predicted[:, 10:] = 1
-    frame = geopandas.GeoDataFrame({"class": ["1", "0"]}, geometry=[
-        box(500_005, 4_999_990, 500_010, 5_000_000), box(500_000, 4_999_995, 500_005, 5_000_000)], crs=32633)  # fmt: skip
+    shapes = [box(500_005, 4_999_990, 500_010, 5_000_000), box(500_000, 4_999_995, 500_005, 5_000_000)]
+    frame = geopandas.GeoDataFrame({"class": ["1", "0"]}, geometry=shapes, crs=32633)
     frame.to_file(tmp_path / "t.gpkg")
     found = evaluate(str(make_raster("p.tif", predicted)), str(tmp_path / "t.gpkg"))
     assert found["accuracy"] == 1
