@@ -18,7 +18,7 @@ def test_the_demo_writes_scenes_and_scores_maps(rsseg, tmp_path: Path) -> None:
     scene = open_scene(tmp_path / "d" / "target" / "karst_1.tif")
     assert scene.names == ("nir", "red", "green", "blue")
     assert scene.grid.gsd_m == 0.8
-    assert scene.date == "2023-09-21"
+    assert scene.date == "2023-10-07"
     with rasterio.open(tmp_path / "d" / "truth" / "karst_1_labels.tif") as truth:
         assert (truth.crs, truth.transform, truth.shape) == (scene.grid.crs, scene.grid.transform, scene.grid.shape)
     again = rsseg("demo", "d", "--size", "128")

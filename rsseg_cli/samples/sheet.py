@@ -1,0 +1,53 @@
+"""A contact sheet of scenes for a quick look."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsseg_cli.samples.classes import CLASSES
+from rsseg_cli.samples.scenes import SampleScene
+
+GAP_PX = 6
+THUMBNAIL_PX = 160
+"""Longest side of a scene on the sheet."""
+COLOUR_STEP = 8
+"""Step of the brightness levels, coarse so that the sheet compresses well."""
+
+
+def contact_sheet(scenes: Iterable[SampleScene]) -> NDArray[np.uint8]:
+    """Return small pictures of the scenes in true colour in a row, with their labels below, as (3, y, x)."""
+    columns = [_column(scene) for scene in scenes]
+    height_px = max(column.shape[1] for column in columns)
+    padded = [_padded(column, height_px) for column in columns]
+    return np.concatenate(padded, axis=2)[:, :, :-GAP_PX]
+
+
+def _padded(column: NDArray[np.uint8], height_px: int) -> NDArray[np.uint8]:
+    return np.pad(column, ((0, 0), (0, height_px - column.shape[1]), (0, GAP_PX)), constant_values=255)
+
+
+def _column(scene: SampleScene) -> NDArray[np.uint8]:
+    step = math.ceil(max(scene.labels.shape) / THUMBNAIL_PX)
+    colour = np.stack([_stretched(scene.image[scene.bands.index(name)], step) for name in ("red", "green", "blue")])
+    labels = _legend_colours()[:, scene.labels[step // 2 :: step, step // 2 :: step]]
+    labels = labels[:, : colour.shape[1], : colour.shape[2]]
+    gap = np.full((3, GAP_PX, colour.shape[2]), 255, np.uint8)
+    return np.concatenate([colour, gap, labels], axis=1)
+
+
+def _stretched(band: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """Return a band shrunk by a whole step and stretched between its darkest and brightest hundredth."""
+    rows, columns = (size // step for size in band.shape)
+    small = band[: rows * step, : columns * step].reshape(rows, step, columns, step).mean(axis=(1, 3))
+    low, high = np.percentile(small, [1, 99])
+    levels = np.clip((small - low) / max(float(high - low), 1.0), 0, 1) * (255 // COLOUR_STEP)
+    return np.asarray(np.rint(levels) * COLOUR_STEP, np.uint8)
+
+
+def _legend_colours() -> NDArray[np.uint8]:
+    colours = np.zeros((3, 256), np.uint8)
+    for number, _, code in CLASSES:
+        colours[:, number] = [int(code[at : at + 2], 16) for at in (1, 3, 5)]
+    return colours

@@ -1,0 +1,21 @@
+from collections.abc import Sequence
+
+import pytest
+
+from rsseg_cli.samples import SampleScene, draw_samples
+
+
+@pytest.fixture(scope="session")
+def scenes() -> Sequence[SampleScene]:
+    """The committed scenes, drawn once."""
+    return tuple(draw_samples())
+
+
+@pytest.fixture(scope="session")
+def source(scenes: Sequence[SampleScene]) -> Sequence[SampleScene]:
+    return [scene for scene in scenes if scene.domain == "source"]
+
+
+@pytest.fixture(scope="session")
+def target(scenes: Sequence[SampleScene]) -> Sequence[SampleScene]:
+    return [scene for scene in scenes if scene.domain == "target"]
