@@ -19,10 +19,11 @@ import numpy as np
 import rasterio
 
 from rsseg_cli.errors import RssegError
+from rsseg_cli.raster.layout import Layout
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.raster.sources import list_scenes, open_scene
 from rsseg_cli.raster.tiles import blocks
-from rsseg_cli.raster.write import Layout, create_raster
+from rsseg_cli.raster.write import create_raster
 
 
 def main() -> None:

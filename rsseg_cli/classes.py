@@ -1,8 +1,9 @@
 """ClassScheme: which classes there are, what they are called, and how labels on disk spell them."""
 
 import colorsys
+import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +15,8 @@ from rsseg_cli.errors import RssegError
 UNLABELLED = 255
 # Distinct at a glance and for most colour-blind readers; after these, hues a golden angle apart.
 PALETTE = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#76b7b2", "#edc948", "#b07aa1", "#9c755f", "#ff9da7", "#bab0ac")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,39 @@ class ClassScheme:
                 for e in entries
             )
         )
+
+
+def join(other: ClassScheme, scheme: ClassScheme) -> tuple[ClassScheme, NDArray[np.uint8]]:
+    """(`scheme` with the classes that only `other` has, table from an id of `other` to its id there).
+
+    Classes are the same if they share a name; where the two share no name at all, if they share a number.
+    """
+    by_name = bool({_name(c) for c in other.classes} & {_name(c) for c in scheme.classes})
+    if not by_name and other.classes and scheme.classes:
+        logger.info("%s and %s share no name: classes are matched by number", _listed(other), _listed(scheme))
+    key = _name if by_name else _first_value
+    known = {key(c): c.id for c in scheme.classes}
+    table = np.full(256, UNLABELLED, np.uint8)
+    added = []
+    for c in other.classes:
+        if key(c) not in known:
+            taken = set(known.values())
+            known[key(c)] = c.id if c.id not in taken else min(set(range(UNLABELLED)) - taken)
+            added.append(replace(c, id=known[key(c)]))
+        table[c.id] = known[key(c)]
+    return ClassScheme(tuple(sorted((*scheme.classes, *added), key=lambda c: c.id))), table
+
+
+def _name(c: LabelClass) -> str:
+    return c.name.casefold()
+
+
+def _first_value(c: LabelClass) -> int:
+    return c.values[0]
+
+
+def _listed(scheme: ClassScheme) -> str:
+    return f"({', '.join(scheme.names[:6])})"
 
 
 def default_color(position: int) -> str:

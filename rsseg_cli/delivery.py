@@ -8,9 +8,10 @@ Under the final name there is the old file, nothing, or the complete new one.
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,12 +19,17 @@ from filelock import FileLock, Timeout
 from rsseg_cli.errors import RssegError
 
 LOCK = "lock"
-# GDAL and QGIS keep statistics, overviews and masks of the old file under these names.
-STALE_SUFFIXES = (".aux.xml", ".ovr", ".msk")
+# GDAL keeps statistics, overviews and masks under these names, and a CRS that GeoTIFF has no words for.
+GDAL_SUFFIXES = (".aux.xml", ".ovr", ".msk")
 # A database that somebody has open; replacing it then corrupts it for both.
 OPEN_DATABASE = ("-wal", "-shm", "-journal")
 # Left free beside the output: a full disk hurts more than rsseg.
 HEADROOM_BYTES = 1 << 20
+# File systems allow 255; GDAL, SQLite and rsseg append to the name while they write.
+NAME_BYTES = 200
+REASON_CHARACTERS = 200
+# Error numbers of file systems that lack what was asked for, rather than fail at it.
+LACKING = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -37,21 +43,27 @@ def deliver(
     expected_bytes: int = 0,
 ) -> Iterator[Path]:
     """A folder to write `target.name` and its sidecars into; all of it moves into place when the block ends well."""
+    inputs = list(inputs)
     check_target(target, overwrite=overwrite, inputs=inputs, sidecars=sidecars)
-    with _staging_folder(target) as staging, _space_errors(target):
-        _reserve(staging, expected_bytes)
+    with _staging_folder(target) as staging:
+        # Again, now that no other run can be writing: one may have ended a moment ago.
+        check_target(target, overwrite=overwrite, inputs=inputs, sidecars=sidecars)
+        with _system_errors(target):
+            _reserve(staging, expected_bytes)
         yield staging
-        verify(staging / target.name)
-        _move(staging, target)
-    verify(target)
+        with _system_errors(target):
+            verify(staging / target.name)
+            _move(staging, target, sidecars, verify)
 
 
 def check_target(
     target: Path, *, overwrite: bool = False, inputs: Iterable[str] = (), sidecars: Sequence[Path] = ()
 ) -> None:
     """Refuses, before any work, what could not be delivered or would destroy something."""
-    if target.is_dir():
-        raise _refusal(target, "is a folder", "name the output file: -o FOLDER/NAME.tif")
+    for path in (target, *sidecars):
+        _check_name(path)
+        if path.is_dir():
+            raise _refusal(path, "is a folder", f"name the output file: -o {path / 'NAME'}{target.suffix}")
     if not target.parent.is_dir():
         raise _refusal(target, f"there is no folder {target.parent}", f"make it first: mkdir -p {target.parent}")
     if not os.access(target.parent, os.W_OK | os.X_OK):
@@ -59,34 +71,63 @@ def check_target(
     for name in inputs:
         if _same_file(target, name):
             raise _refusal(target, f"is also an input ({name})", "choose another name for the output")
-    for existing in (path for path in (target, *sidecars) if path.exists()):
+    for existing in (path for path in (target, *sidecars) if os.path.lexists(path)):
         if not overwrite:
             raise _refusal(existing, "exists already", "choose another name, or replace it with --overwrite")
     _refuse_open_database(target)
 
 
+def _check_name(path: Path) -> None:
+    try:
+        too_long = len(path.name.encode()) > NAME_BYTES
+        path.is_dir()
+    except UnicodeError as problem:
+        raise _refusal(path, "the name is not valid UTF-8, which GDAL wants", "choose another name") from problem
+    except OSError as problem:
+        raise _refusal(path, f"cannot be written: {problem.strerror}", "choose another name") from problem
+    if too_long:
+        raise _refusal(path, "the name is too long", f"choose one of at most {NAME_BYTES} bytes")
+
+
+def _staging_path(target: Path) -> Path:
+    return target.with_name(f".{target.name}.rsseg")
+
+
 @contextmanager
 def _staging_folder(target: Path) -> Iterator[Path]:
     """A hidden folder beside the target, ours alone; what a killed run left in it is thrown away."""
-    folder = target.with_name(f".{target.name}.rsseg")
+    folder = _staging_path(target)
+    with _system_errors(target):
+        lock = _lock(folder, target)
     try:
-        folder.mkdir(exist_ok=True)
-    except OSError as problem:
-        raise _refusal(target, f"cannot be written: {problem.strerror}", "choose another name or folder") from problem
+        with _system_errors(target):
+            _empty(folder, keep=LOCK)
+        yield folder
+    finally:
+        # Gone before the lock is released: a run that waits at the door finds no folder, and makes its own.
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+        if os.name == "nt":  # where the lock could not be deleted while it was held
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _lock(folder: Path, target: Path) -> FileLock:
+    if folder.is_symlink():
+        raise _refusal(target, f"{folder.name} beside it is a link", "remove it: rsseg empties the folder of that name")
+    folder.mkdir(exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(blocking=False)
-    except Timeout as held:
+    except (Timeout, FileNotFoundError) as held:  # not found: the other run ended, and its folder went, just now
         raise _refusal(
             target, "another rsseg run is writing it", "wait until that run has ended, or choose another name"
         ) from held
-    try:
-        _empty(folder, keep=LOCK)
-        yield folder
-    finally:
-        # Gone before the lock is: whoever waits for it notices, and makes a folder of his own.
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.release()
+    except OSError:
+        with suppress(OSError):
+            folder.rmdir()
+        raise
+    return lock
 
 
 def _empty(folder: Path, keep: str) -> None:
@@ -106,53 +147,102 @@ def _reserve(folder: Path, expected_bytes: int) -> None:
         return
     trial = folder / "reservation"
     with trial.open("wb") as file:
-        # Quotas and size limits do not show in what the disk has free.
-        os.posix_fallocate(file.fileno(), 0, expected_bytes)
+        try:
+            # Quotas and size limits do not show in what the disk has free.
+            os.posix_fallocate(file.fileno(), 0, expected_bytes)
+        except OSError as problem:
+            if problem.errno not in LACKING:
+                raise
     trial.unlink()
 
 
+def failure(target: Path, problem: BaseException) -> RssegError:
+    """What the system, GDAL or SQLite said while writing, with the output's name and what to do about it."""
+    cause = problem
+    while cause.__cause__ is not None:  # GDAL's first message; rasterio's own often refers to "previous exception"
+        cause = cause.__cause__
+    text = (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
+    text = " ".join(text.replace(f"{_staging_path(target)}{os.sep}", "").split())
+    if len(text) > REASON_CHARACTERS:  # SQLite repeats the whole statement before it says what went wrong
+        text = f"... {text[-REASON_CHARACTERS:]}"
+    full = re.search(r"no space|disk is full|quota|too large|needed", text, re.IGNORECASE) is not None
+    with suppress(OSError):  # GDAL often says no more than "write error"
+        full = full or shutil.disk_usage(target.parent).free < HEADROOM_BYTES
+    advice = "free some space, or choose another folder" if full else "choose another folder, or mend what it says"
+    return RssegError(
+        f"{target}: could not be written: {text}",
+        f"{advice}; nothing was left half-written",
+        file=str(target),
+        kind="space" if full else "output",
+    )
+
+
 @contextmanager
-def _space_errors(target: Path) -> Iterator[None]:
-    """Whatever says that the disk is full or broken, said once and in words."""
+def _system_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        full = problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        reason = "no space left on the disk" if full else problem.strerror or str(problem)
-        detail = f" ({problem.strerror})" if full and "needed" in str(problem.strerror) else ""
-        raise RssegError(
-            f"{target}: could not be written: {reason}{detail}",
-            "free some space, or choose another folder; nothing was left half-written",
-            file=str(target),
-            kind="space" if full else "output",
-        ) from problem
+        raise failure(target, problem) from problem
 
 
-def _move(staging: Path, target: Path) -> None:
+def _move(staging: Path, target: Path, sidecars: Sequence[Path], verify: Callable[[Path], None]) -> None:
     """Everything into place, the main file last; each name changes in one step."""
-    ready = sorted((p for p in staging.iterdir() if p.name != LOCK), key=lambda p: p.name == target.name)
-    for source in ready:
-        _flush(source)
-    for source in ready:
-        _refuse_open_database(target)
-        source.replace(target.with_name(source.name))
-    for name in {target.name + suffix for suffix in STALE_SUFFIXES} - {source.name for source in ready}:
-        target.with_name(name).unlink(missing_ok=True)
+    beside = [*sidecars, *(target.with_name(target.name + suffix) for suffix in GDAL_SUFFIXES)]
+    for path in (*beside, target):
+        if (staging / path.name).exists():
+            _flush(staging / path.name)
+    _refuse_open_database(target)
+    for path in beside:
+        # What belonged to the old file goes first: a stale .aux.xml can move the new one elsewhere on Earth.
+        if (staging / path.name).exists():
+            (staging / path.name).replace(path)
+        else:
+            path.unlink(missing_ok=True)
+    _replace_verified(staging, target, verify)
     if os.name == "posix":
-        _flush(target.parent)
+        _flush_folder(target.parent)
+
+
+def _replace_verified(staging: Path, target: Path, verify: Callable[[Path], None]) -> None:
+    """A last look under the final name; if something is wrong there, what was there before comes back."""
+    before = staging / "before"
+    with suppress(OSError):  # nothing there, or a file system without hard links
+        os.link(target, before)
+    try:
+        (staging / target.name).replace(target)
+        verify(target)
+    except BaseException:
+        if before.exists():
+            before.replace(target)
+        elif not (staging / target.name).exists():
+            target.unlink(missing_ok=True)
+        raise
 
 
 def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    with path.open("rb+") as file:  # Windows flushes only what may be written
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as problem:
+        if problem.errno not in LACKING:
+            raise
     finally:
         os.close(handle)
 
 
 def _refuse_open_database(target: Path) -> None:
     if any(target.with_name(target.name + suffix).exists() for suffix in OPEN_DATABASE):
-        raise _refusal(target, "is open in another program", "close it in QGIS, or choose another name")
+        left = ", ".join(target.name + suffix for suffix in OPEN_DATABASE)
+        raise _refusal(
+            target,
+            "is open in another program",
+            f"close it in QGIS, or choose another name; if no program has it open, one crashed: delete {left}",
+        )
 
 
 def _same_file(target: Path, name: str) -> bool:

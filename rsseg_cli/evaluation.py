@@ -12,7 +12,7 @@ from rasterio.windows import Window
 from scipy import ndimage
 
 from rsseg_cli.class_files import read_classes
-from rsseg_cli.classes import UNLABELLED, ClassScheme, LabelClass
+from rsseg_cli.classes import UNLABELLED, ClassScheme, LabelClass, join
 from rsseg_cli.errors import RssegError
 from rsseg_cli.labels import PolygonOptions, is_vector, open_labels
 from rsseg_cli.progress import Track, untracked
@@ -120,7 +120,7 @@ def _open_prediction(path: str, scheme: ClassScheme | None) -> Scene | Labels:
 def _label_counts(
     predicted: Labels, true: Labels, rules: Rules, track: Track
 ) -> tuple[Confusion, Ranking | None, int | None]:
-    scheme, to_true = _match(predicted.scheme, true.scheme)
+    scheme, to_true = join(predicted.scheme, true.scheme)
     confusion = Confusion(scheme)
     for window in _tracked(true.grid, track):
         truth = _scored_truth(true, window, rules)
@@ -211,35 +211,6 @@ def _ranking_of_map(confusion: Confusion, positive: int) -> Ranking:
     said_yes = np.array([scored.sum(axis=1) - scored[:, positive], scored[:, positive]])  # (no/yes, truth)
     hits = said_yes[:, positive]
     return Ranking(np.array([0, 1], np.float32), hits, said_yes.sum(axis=1) - hits)
-
-
-def _match(predicted: ClassScheme, true: ClassScheme) -> tuple[ClassScheme, NDArray[np.uint8]]:
-    """(the truth's scheme with the classes that are only predicted, table from predicted id to its id there).
-
-    Classes are the same if they share a name; where the two share no name at all, if they share a number.
-    """
-    key = _name_key if {_name_key(c) for c in predicted.classes} & {_name_key(c) for c in true.classes} else _value_key
-    if key is _value_key and predicted.classes and true.classes:
-        logger.info("prediction and truth share no class name; classes are matched by number")
-    known = {key(c): c.id for c in true.classes}
-    free = iter(sorted(set(range(UNLABELLED)) - set(true.ids)))
-    table = np.full(256, UNLABELLED, np.uint8)
-    added = []
-    for c in predicted.classes:
-        if key(c) not in known:
-            id_ = next(free)
-            known[key(c)] = id_
-            added.append(replace(c, id=id_))
-        table[c.id] = known[key(c)]
-    return ClassScheme(tuple(sorted((*true.classes, *added), key=lambda c: c.id))), table
-
-
-def _name_key(c: LabelClass) -> str:
-    return c.name.casefold()
-
-
-def _value_key(c: LabelClass) -> int:
-    return c.values[0]
 
 
 def _scored_truth(true: Labels, window: Window, rules: Rules) -> NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rsseg_cli.classes import UNLABELLED, ClassScheme
+from rsseg_cli.classes import UNLABELLED, ClassScheme, join
 from rsseg_cli.errors import RssegError
 
 CORINE = ClassScheme.of_names(
@@ -50,6 +50,24 @@ def test_255_is_no_id() -> None:
 def test_a_value_belongs_to_one_class() -> None:
     with pytest.raises(RssegError, match="value 3 belongs to two classes, a and b"):
         ClassScheme.of_names([("a", (3,), None), ("b", (3,), None)])
+
+
+def test_schemes_join_by_name_and_new_classes_get_free_ids() -> None:
+    here = ClassScheme.of_names([("road", (0,), None), ("tree", (1,), None)])
+    there = ClassScheme.of_names([("Tree", (0,), None), ("water", (1,), None), ("sand", (2,), None)])
+    joined, table = join(there, here)
+    assert set(joined.names) == {"road", "tree", "water", "sand"}
+    assert len(set(joined.ids)) == 4
+    ids = {c.name: c.id for c in joined.classes}
+    assert table[:3].tolist() == [ids["tree"], ids["water"], ids["sand"]]
+    assert table[255] == UNLABELLED
+
+
+def test_schemes_without_a_common_name_join_by_number() -> None:
+    here, there = ClassScheme.of_values([3, 4], {3: "a", 4: "b"}), ClassScheme.of_values([4, 5])
+    joined, table = join(there, here)
+    assert joined.ids == (3, 4, 5)
+    assert table[[4, 5]].tolist() == [4, 5]
 
 
 def test_json_keeps_everything() -> None:

@@ -24,15 +24,21 @@ WARNINGS_LOCK = threading.Lock()
 def open_raster(path: str) -> Iterator[DatasetReader]:
     """The dataset behind anything GDAL reads; `path` is handed over untouched."""
     try:
-        with WARNINGS_LOCK, warnings.catch_warnings():
-            # Scenes without georeference are said once, in our own words, by whoever opens the scene.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with WARNINGS_LOCK, georeference_optional():
             dataset = rasterio.open(path)
     except (RasterioError, UnicodeError, ValueError, TypeError) as problem:
         raise _unreadable(path, problem) from problem
     with dataset:
         _refuse_disguised_vrt(path, dataset)
         yield dataset
+
+
+@contextmanager
+def georeference_optional() -> Iterator[None]:
+    """Scenes without georeference are said once, in our own words, by whoever opens the scene."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
 
 
 def read_window(dataset: DatasetReader, indexes: list[int], window: Window, **options: Any) -> NDArray[Any]:

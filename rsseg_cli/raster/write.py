@@ -1,9 +1,11 @@
 """Label and value rasters on disk: cloud-optimised GeoTIFFs on exactly the grid they were made on."""
 
 import json
+import logging
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,6 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
-from rasterio.enums import Interleaving
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
@@ -21,9 +21,11 @@ from rsseg_cli.class_files import qml_of
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.delivery import deliver
 from rsseg_cli.errors import RssegError
-from rsseg_cli.raster.dataset import open_raster
+from rsseg_cli.raster.dataset import georeference_optional
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import CLASSES_TAG
+from rsseg_cli.raster.layout import Layout
+from rsseg_cli.raster.verify import gdal_errors, verify_pixels, verify_raster
 
 BLOCK_PX = 512
 GEOTIFF_SUFFIXES = (".tif", ".tiff")
@@ -31,18 +33,10 @@ GEOTIFF_SUFFIXES = (".tif", ".tiff")
 # compress 20 times and more, float images hardly. Blocks and finished file lie side by side.
 LABEL_BYTES_PX = 2 * 0.15
 VALUE_BYTES_PX = 2 * 1.0
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What a raster holds, apart from its grid."""
-
-    bands: tuple[str, ...]
-    dtype: str
-    nodata: float | None
-    overviews: str = "AVERAGE"  # how zoomed-out levels are made
-    tags: Mapping[str, str] = field(default_factory=dict)
-    scheme: ClassScheme | None = None  # of a label map: colour table and style
+TRIAL_PX = 16
+PREDICTING = ("DEFLATE", "LZW", "ZSTD")  # codecs that know predictors
+# Codecs that may change values; all others give back what went in.
+LOSSY = ("JPEG", "WEBP", "JXL", "LERC")
 
 
 @dataclass
@@ -50,13 +44,20 @@ class RasterWriter:
     """Takes windows in any order; every pixel must be given once."""
 
     dataset: DatasetWriter
-    written_px: int = 0
+    target: Path
+    checksums: list[tuple[Window, int]] = field(default_factory=list)
 
     def write(self, values: NDArray[Any], window: Window) -> None:
         """Values (band, y, x), or (y, x) of a single band."""
         values = values if values.ndim == 3 else values[np.newaxis]
-        self.dataset.write(values, window=window)
-        self.written_px += window.width * window.height
+        values = np.ascontiguousarray(values, self.dataset.dtypes[0])
+        with gdal_errors(self.target):
+            self.dataset.write(values, window=window)
+        self.checksums.append((window, zlib.crc32(values.data)))
+
+    @property
+    def written_px(self) -> int:
+        return sum(window.width * window.height for window, _ in self.checksums)
 
 
 @contextmanager
@@ -102,43 +103,14 @@ def create_raster(
     def verify(finished: Path) -> None:
         verify_raster(finished, grid, layout, path)
 
-    with (
-        _gdal_errors(path),
-        deliver(path, verify, overwrite=overwrite, inputs=inputs, sidecars=style, expected_bytes=expected) as folder,
-    ):
-        blocks = folder / "blocks.tif"
-        with rasterio.open(blocks, "w", **_profile(grid, layout)) as dataset:
-            _describe(dataset, layout)
-            writer = RasterWriter(dataset)
+    options = {name.upper(): value for name, value in (options or {}).items()}
+    with deliver(path, verify, overwrite=overwrite, inputs=inputs, sidecars=style, expected_bytes=expected) as folder:
+        _try_out(folder / "trial.tif", grid, layout, options, path)
+        with _checked_cog(folder / path.name, grid, layout, options, path) as writer:
             yield writer
-        assert writer.written_px == grid.width * grid.height, "not every pixel was written once"
-        verify_raster(blocks, grid, layout, path)
-        _finish(blocks, folder / path.name, layout, options or {})
         if layout.scheme:
-            (folder / style[0].name).write_text(qml_of(layout.scheme), encoding="utf-8")
-
-
-def verify_raster(path: Path, grid: Grid, layout: Layout, target: Path) -> None:
-    """Re-opens what was written for `target`. No pixel is decoded: what GDAL loses, it loses by whole blocks."""
-    with open_raster(str(path)) as dataset:
-        found = (Grid.of(dataset), dataset.count, set(dataset.dtypes), dataset.nodata)
-        wanted = (grid, len(layout.bands), {layout.dtype}, layout.nodata)
-        # As text, because one NaN is not equal to another.
-        if found[:3] != wanted[:3] or str(found[3]) != str(None if wanted[3] is None else float(wanted[3])):
-            raise RssegError(
-                f"{target}: came out as {found}, not as {wanted}",
-                "leave creation options away that change grid or data type",
-                file=str(target),
-                kind="output",
-            )
-        lost = _lost_blocks(dataset, path.stat().st_size)
-    if lost:
-        raise RssegError(
-            f"{target}: {lost} blocks are missing: the disk filled up, or failed, while they were written",
-            "free some space, or choose another disk, and run again",
-            file=str(target),
-            kind="space",
-        )
+            with gdal_errors(path):
+                (folder / style[0].name).write_text(qml_of(layout.scheme), encoding="utf-8")
 
 
 def creation_options(pairs: Sequence[str] | None) -> dict[str, str]:
@@ -150,6 +122,80 @@ def creation_options(pairs: Sequence[str] | None) -> dict[str, str]:
             raise RssegError(f"--co {pair}: not of the form NAME=VALUE", "for example --co COMPRESS=ZSTD")
         options[name.upper()] = value
     return options
+
+
+@contextmanager
+def _checked_cog(
+    file: Path, grid: Grid, layout: Layout, options: Mapping[str, str], target: Path
+) -> Iterator[RasterWriter]:
+    """Windows in any order, then a cloud-optimised GeoTIFF of them whose pixels are read back."""
+    blocks = file.with_name(f"blocks-{file.name}")
+    with gdal_errors(target), georeference_optional():
+        dataset = rasterio.open(blocks, "w", **_profile(grid, layout))
+    writer = RasterWriter(dataset, target)
+    try:
+        with gdal_errors(target):
+            _describe(dataset, layout)
+        yield writer
+    finally:
+        with gdal_errors(target):
+            dataset.close()
+    assert writer.written_px == grid.width * grid.height, "not every pixel was written once"
+    with gdal_errors(target), georeference_optional():
+        _finish(blocks, file, layout, options)
+        blocks.unlink()
+    lossy = "NBITS" in options or options.get("COMPRESS", "").upper().startswith(LOSSY)
+    verify_pixels(file, writer.checksums, layout.scheme is not None or not lossy, target)
+
+
+def _try_out(file: Path, grid: Grid, layout: Layout, options: Mapping[str, str], target: Path) -> None:
+    """The same on a few empty pixels: what GDAL will not do with these options shows now, not after hours."""
+    small = replace(grid, height=TRIAL_PX, width=TRIAL_PX)
+    empty = np.full((len(layout.bands), *small.shape), layout.nodata or 0, layout.dtype)
+    try:
+        _check_block_size(options, target)
+        with _complaints() as complaints, _checked_cog(file, small, layout, options, target) as writer:
+            writer.write(empty, small.window)
+        verify_raster(file, small, layout, target)
+        told = [text for text in complaints if any(name in text for name in options)]
+        if told:  # GDAL leaves the option away and goes on
+            raise RssegError(f"{target}: {told[0]}", "")
+    except RssegError as problem:
+        if not options:
+            raise
+        given = " ".join(f"--co {name}={value}" for name, value in options.items())
+        raise RssegError(
+            f"{problem.problem} (with {given})",
+            "the options are those of GDAL's COG driver: https://gdal.org/drivers/raster/cog.html",
+            file=str(target),
+            kind=problem.kind,
+        ) from problem
+
+
+def _check_block_size(options: Mapping[str, str], target: Path) -> None:
+    # GDAL 3.10 ends the whole process over BLOCKSIZE=ABC.
+    size = options.get("BLOCKSIZE", str(BLOCK_PX))
+    if not size.isdecimal() or int(size) % 16 or not 128 <= int(size) <= 4096:
+        raise RssegError(f"{target}: BLOCKSIZE={size} is not a multiple of 16 from 128 to 4096", "", kind="output")
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What GDAL warns of, through rasterio's log, which is where options it does not know end."""
+    texts: list[str] = []
+    listener = logging.Handler(logging.WARNING)
+    listener.emit = lambda record: texts.append(record.getMessage().partition(" in ")[2])  # type: ignore[method-assign]
+    log = logging.getLogger("rasterio._env")
+    level, passed_on = log.level, log.propagate
+    log.addHandler(listener)
+    log.setLevel(logging.WARNING)
+    log.propagate = False
+    try:
+        yield texts
+    finally:
+        log.removeHandler(listener)
+        log.setLevel(level)
+        log.propagate = passed_on
 
 
 def _profile(grid: Grid, layout: Layout) -> dict[str, Any]:
@@ -193,51 +239,6 @@ def _finish(blocks: Path, final: Path, layout: Layout, options: Mapping[str, str
         "NUM_THREADS": "ALL_CPUS",
     }
     chosen = {**ours, **options}
-    if "COMPRESS" in options and "PREDICTOR" not in options and options["COMPRESS"].upper() not in ("ZSTD", "LZW"):
+    if "COMPRESS" in options and "PREDICTOR" not in options and options["COMPRESS"].upper() not in PREDICTING:
         del chosen["PREDICTOR"]
     rasterio.shutil.copy(blocks, final, driver="COG", **chosen)
-    blocks.unlink()
-
-
-def _lost_blocks(dataset: rasterio.DatasetReader, size: int) -> int:
-    """How many blocks of the TIFF, overviews included, are not in the file."""
-    lost = 0
-    bands = dataset.indexes[:1] if dataset.interleaving == Interleaving.pixel else dataset.indexes
-    for band in bands:
-        for level in (None, *range(len(dataset.overviews(band)))):
-            lost += _lost_in_level(dataset, band, level, size)
-    return lost
-
-
-def _lost_in_level(dataset: rasterio.DatasetReader, band: int, level: int | None, size: int) -> int:
-    rows, cols = dataset.block_shapes[band - 1]
-    factor = 1 if level is None else dataset.overviews(band)[level]
-    # An overview's tiles may be counted a little too many; those answer None for offset and size alike.
-    height, width = -(-dataset.height // factor), -(-dataset.width // factor)
-    lost = 0
-    for row in range(-(-height // rows)):
-        for col in range(-(-width // cols)):
-            offset, length = (
-                dataset.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=band, ovr=level)
-                for what in ("OFFSET", "SIZE")
-            )
-            missing = offset is None or length is None
-            lost += (level is None and missing) or (not missing and int(offset) + int(length) > size)
-    return lost
-
-
-@contextmanager
-def _gdal_errors(path: Path) -> Iterator[None]:
-    """What GDAL says while writing, with the file's name and what to do about it."""
-    try:
-        yield
-    except (RasterioError, rasterio._err.CPLE_BaseError) as problem:
-        cause: BaseException = problem
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise RssegError(
-            f"{path}: could not be written: {cause}",
-            "is the disk full, or is a --co option wrong? Nothing was left half-written",
-            file=str(path),
-            kind="output",
-        ) from problem

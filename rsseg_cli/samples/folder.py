@@ -14,7 +14,8 @@ from rasterio.features import shapes
 from rsseg_cli.classes import ClassScheme
 from rsseg_cli.progress import Track, untracked
 from rsseg_cli.raster.grid import Grid
-from rsseg_cli.raster.write import Layout, create_labels, create_raster
+from rsseg_cli.raster.layout import Layout
+from rsseg_cli.raster.write import create_labels, create_raster
 from rsseg_cli.samples.classes import CLASSES, UNLABELLED
 from rsseg_cli.samples.scenes import DEFAULT_SIZE_PX, SCENES_PER_DOMAIN, SampleScene, draw_samples
 from rsseg_cli.vector.write import write_geopackage

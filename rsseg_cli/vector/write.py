@@ -1,14 +1,16 @@
 """Polygon layers on disk, complete and checked before they have their name."""
 
 import sqlite3
+import warnings
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
 import geopandas
 import pyogrio
+from pyogrio.util import vsi_path
 
-from rsseg_cli.delivery import deliver
+from rsseg_cli.delivery import OPEN_DATABASE, deliver, failure
 from rsseg_cli.errors import RssegError
 
 # Bytes a vertex and a feature take in a GeoPackage, its spatial index included; on the safe side.
@@ -29,34 +31,62 @@ def write_geopackage(
         raise RssegError(
             f"{path}: polygons are written as GeoPackage", "end the name with .gpkg", file=str(path), kind="output"
         )
+    _refuse_disguised_url(path)
     expected = int(frame.geometry.count_coordinates().sum()) * BYTES_A_VERTEX + len(frame) * BYTES_A_FEATURE
+    shapes = int((~(frame.geometry.isna() | frame.geometry.is_empty)).sum())
 
     def verify(finished: Path) -> None:
-        verify_geopackage(finished, layer, len(frame), path)
+        verify_geopackage(finished, layer, len(frame), shapes, path)
 
     with deliver(path, verify, overwrite=overwrite, inputs=inputs, expected_bytes=expected) as folder:
         try:
-            pyogrio.write_dataframe(frame, folder / path.name, layer=layer, driver="GPKG", geometry_type="Polygon")
-        except (pyogrio.errors.FeatureError, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as problem:
-            raise RssegError(
-                f"{path}: could not be written: {problem}",
-                "is the disk full? Nothing was left half-written",
-                file=str(path),
-                kind="output",
-            ) from problem
+            _write(frame, (folder / path.name).absolute(), layer)
+        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError) as problem:
+            raise failure(path, problem) from problem
 
 
-def verify_geopackage(path: Path, layer: str, rows: int, target: Path) -> None:
-    """Re-opens what was written for `target`: GDAL may lose a spatial index without a word when the disk is full."""
+def _refuse_disguised_url(path: Path) -> None:
+    # pyogrio takes `a!b.gpkg` for b.gpkg in an archive, and `a;b.gpkg` for a with parameters: it writes elsewhere.
+    if vsi_path(path.absolute()) != str(path.absolute()):
+        raise RssegError(
+            f"{path}: the path looks like a URL or an archive to GDAL",
+            "choose a name and folder without ! ; and line breaks",
+            file=str(path),
+            kind="output",
+        )
+
+
+def _write(frame: geopandas.GeoDataFrame, file: Path, layer: str) -> None:
+    several = bool((frame.geom_type == "MultiPolygon").any())  # a GeoPackage layer holds one kind of geometry
+    with warnings.catch_warnings():
+        # Layers without a CRS are meant: of scenes without georeference, which are said once when opened.
+        warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
+        pyogrio.write_dataframe(
+            frame,
+            file,
+            layer=layer,
+            driver="GPKG",
+            geometry_type="MultiPolygon" if several else "Polygon",
+            promote_to_multi=several,
+        )
+
+
+def verify_geopackage(path: Path, layer: str, rows: int, shapes: int, target: Path) -> None:
+    """Re-opens what was written for `target`: GDAL may lose a spatial index without a word when the disk is full.
+
+    Only shapes are in the index; rows whose geometry is missing or empty are not.
+    """
+    wanted = (rows, shapes, "ok")
     found: tuple[int, int, str] | str
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
-            found = _counts(database, layer)
+        unfinished = [suffix for suffix in OPEN_DATABASE if path.with_name(path.name + suffix).exists()]
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            found = f"not finished ({', '.join(unfinished)} left)" if unfinished else _counts(database, layer)
     except (sqlite3.Error, TypeError) as problem:  # TypeError: the layer is not listed
         found = f"unreadable ({problem})"
-    if found != (rows, rows, "ok"):
+    if found != wanted:
         raise RssegError(
-            f"{target}: came out damaged: rows, index rows and check are {found}, not {(rows, rows, 'ok')}",
+            f"{target}: came out damaged: rows, index rows and check are {found}, not {wanted}",
             "the disk filled up, or failed; free some space and run again",
             file=str(target),
             kind="space",
