@@ -12,6 +12,7 @@ from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.errors import RssegError
 
 Entry = tuple[str, tuple[int, ...], str | None]
+TOML_EXAMPLE = 'a table each: [[class]] name = "forest", values = [311, 312], color = "#1a7f37"'
 EXAMPLE = "a line each: value,name,color - for example 3,forest,#1a7f37 (lines of one name are merged)"
 
 
@@ -31,19 +32,26 @@ def read_classes(path: str | Path) -> ClassScheme:
     except RssegError:
         raise
     except (OSError, ValueError, KeyError, TypeError, ElementTree.ParseError) as problem:
-        raise RssegError(f"{path}: cannot be read as classes: {problem}", EXAMPLE, file=str(path)) from problem
+        hint = {".toml": TOML_EXAMPLE, ".qml": "save the style from QGIS again"}.get(path.suffix.lower(), EXAMPLE)
+        raise RssegError(f"{path}: cannot be read as classes: {problem}", hint, file=str(path)) from problem
     if not entries:
         raise RssegError(f"{path}: names no class", EXAMPLE, file=str(path))
-    return ClassScheme.of_names(entries)
+    try:
+        return ClassScheme.of_names(entries)
+    except RssegError as problem:
+        raise RssegError(f"{path}: {problem.problem}", problem.hint, file=str(path)) from problem
 
 
 def _read_toml(path: Path) -> list[Entry]:
     """`[[class]]` tables with name, values (or value) and color."""
     tables = tomllib.loads(path.read_text(encoding="utf-8")).get("class", [])
-    return [
-        (str(t["name"]), tuple(int(v) for v in t.get("values", [t.get("value")])), _color(t.get("color"), path))
-        for t in tables
-    ]
+    found = []
+    for number, table in enumerate(tables, 1):
+        values = table.get("values", [table.get("value")])
+        if "name" not in table or not isinstance(values, list) or not all(type(v) is int for v in values):
+            raise RssegError(f"{path}: [[class]] number {number} is {table}", TOML_EXAMPLE, file=str(path))
+        found.append((str(table["name"]), tuple(values), _color(table.get("color"), path)))
+    return found
 
 
 def _read_csv(path: Path) -> list[Entry]:
@@ -72,11 +80,14 @@ def _read_qml(path: Path) -> list[Entry]:
     if "<!ENTITY" in text:
         raise RssegError(f"{path}: declares XML entities, which a style has no need for", "save it from QGIS again")
     root = ElementTree.fromstring(text)  # noqa: S314 - entities are refused above
-    return [
-        (entry.get("label") or str(entry.get("value")), (int(float(entry.get("value", ""))),), entry.get("color"))
-        for entry in root.iter("paletteEntry")
-        if int(float(entry.get("value", ""))) != UNLABELLED
-    ]
+    found: list[Entry] = []
+    for entry in root.iter("paletteEntry"):
+        value = float(entry.get("value", ""))
+        if value != int(value):
+            raise RssegError(f"{path}: {value:g} is no class number", "use a style of whole numbers", file=str(path))
+        if int(value) != UNLABELLED:
+            found.append((entry.get("label") or str(int(value)), (int(value),), _qml_color(entry.get("color"))))
+    return found
 
 
 def qml_of(scheme: ClassScheme) -> str:
@@ -96,6 +107,11 @@ def qml_of(scheme: ClassScheme) -> str:
   </pipe>
 </qgis>
 """
+
+
+def _qml_color(text: str | None) -> str | None:
+    """QGIS knows more ways to write a colour than a map can hold; those get a colour of ours."""
+    return text.lower() if text and re.fullmatch(r"#[0-9a-fA-F]{6}", text) else None
 
 
 def _color(text: Any, path: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 import colorsys
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -39,6 +39,14 @@ class ClassScheme:
 
     classes: tuple[LabelClass, ...]
 
+    def __post_init__(self) -> None:
+        _check_count(len(self.classes))
+        for what, keys in (("name", [_name(c) for c in self.classes]), ("id", [c.id for c in self.classes])):
+            if len(set(keys)) < len(keys):
+                raise ValueError(f"two classes share one {what}: {keys}")
+        if any(not 0 <= c.id < UNLABELLED for c in self.classes):
+            raise ValueError(f"class ids lie between 0 and {UNLABELLED - 1}: {[c.id for c in self.classes]}")
+
     @classmethod
     def of_values(
         cls,
@@ -46,32 +54,28 @@ class ClassScheme:
         names: Mapping[int, str] | None = None,
         colors: Mapping[int, str] | None = None,
     ) -> "ClassScheme":
-        """One class a value. Values keep their number as id where all of them fit into 8 bits."""
-        ordered = sorted({int(value) for value in values})
+        """A class for each value, and one for all values of a name."""
         names, colors = names or {}, colors or {}
-        ids = ordered if all(0 <= v < UNLABELLED for v in ordered) else list(range(len(ordered)))
-        _check_count(len(ordered))
-        return cls(
-            tuple(
-                LabelClass(id_, names.get(value) or str(value), colors.get(value) or default_color(at), (value,))
-                for at, (id_, value) in enumerate(zip(ids, ordered, strict=True))
-            )
-        )
+        ordered = sorted({int(value) for value in values})
+        return cls.of_names([(names.get(value) or str(value), (value,), colors.get(value)) for value in ordered])
 
     @classmethod
     def of_names(cls, named: Sequence[tuple[str, tuple[int, ...], str | None]]) -> "ClassScheme":
-        """Classes as (name, values, colour); entries of one name are one class."""
-        merged: dict[str, tuple[list[int], str | None]] = {}
+        """Classes as (name, values, colour); entries of one name, in capitals or not, are one class.
+
+        The id is the first value where all values fit into 8 bits, else the place in the list. Classes that only have
+        a name have no values: nothing says which number stands for them.
+        """
+        merged: dict[str, tuple[str, list[int], str | None]] = {}
         for name, values, color in named:
-            known, first_color = merged.get(name, ([], None))
-            merged[name] = ([*known, *values], first_color or color)
+            first_name, known, first_color = merged.get(name.casefold(), (name, [], None))
+            merged[name.casefold()] = (first_name, [*known, *values], first_color or color)
         _check_count(len(merged))
-        _check_values_once(merged)
-        single = [values[0] for values, _ in merged.values() if len(values) == 1]
-        keep = len(single) == len(merged) and all(0 <= v < UNLABELLED for v in single)
+        _check_values_once(merged.values())
+        keep = all(values and all(0 <= v < UNLABELLED for v in values) for _, values, _ in merged.values())
         classes = [
             LabelClass(values[0] if keep else at, name, color or default_color(at), tuple(values))
-            for at, (name, (values, color)) in enumerate(merged.items())
+            for at, (name, values, color) in enumerate(merged.values())
         ]
         return cls(tuple(sorted(classes, key=lambda c: c.id)))
 
@@ -116,7 +120,7 @@ class ClassScheme:
         """Ids back to the values they came from; merged classes give their first value."""
         table = np.full(256, unlabelled, np.int64)
         for c in self.classes:
-            table[c.id] = c.values[0]
+            table[c.id] = c.values[0] if c.values else c.id
         return table[ids]
 
     def _refuse_foreign(self, values: NDArray[Any], path: str) -> None:
@@ -135,6 +139,7 @@ class ClassScheme:
 
     @classmethod
     def from_json(cls, entries: Sequence[Mapping[str, Any]]) -> "ClassScheme":
+        """What `to_json` gave; ValueError, KeyError or TypeError for anything else."""
         return cls(
             tuple(
                 LabelClass(int(e["id"]), str(e["name"]), str(e["color"]), tuple(int(v) for v in e["values"]))
@@ -146,22 +151,56 @@ class ClassScheme:
 def join(other: ClassScheme, scheme: ClassScheme) -> tuple[ClassScheme, NDArray[np.uint8]]:
     """(`scheme` with the classes that only `other` has, table from an id of `other` to its id there).
 
-    Classes are the same if they share a name; where the two share no name at all, if they share a number.
+    Classes are the same if they share a name; where the two share no name at all, if they share a number. Two maps of
+    two numbered classes each, such as masks of 0 and 1 and of 1 and 2, are matched in order.
     """
-    by_name = bool({_name(c) for c in other.classes} & {_name(c) for c in scheme.classes})
-    if not by_name and other.classes and scheme.classes:
-        logger.info("%s and %s share no name: classes are matched by number", _listed(other), _listed(scheme))
-    key = _name if by_name else _first_value
-    known = {key(c): c.id for c in scheme.classes}
+    known: dict[Any, int]
+    if _are_masks_with_other_numbers(other, scheme):
+        logger.info("%s and %s are matched in this order", _listed(other), _listed(scheme))
+        keys: dict[int, str | int] = {c.id: place for place, c in enumerate(other.classes)}
+        known = {place: c.id for place, c in enumerate(scheme.classes)}
+    else:
+        key = _common_key(other, scheme)
+        keys = {c.id: key(c) for c in other.classes}
+        known = {key(c): c.id for c in scheme.classes}
     table = np.full(256, UNLABELLED, np.uint8)
     added = []
     for c in other.classes:
-        if key(c) not in known:
+        if keys[c.id] not in known:
+            _check_count(len(known) + 1)
             taken = set(known.values())
-            known[key(c)] = c.id if c.id not in taken else min(set(range(UNLABELLED)) - taken)
-            added.append(replace(c, id=known[key(c)]))
-        table[c.id] = known[key(c)]
+            known[keys[c.id]] = c.id if c.id not in taken else min(set(range(UNLABELLED)) - taken)
+            added.append(replace(c, id=known[keys[c.id]], name=_free_name(c.name, scheme)))
+        table[c.id] = known[keys[c.id]]
     return ClassScheme(tuple(sorted((*scheme.classes, *added), key=lambda c: c.id))), table
+
+
+def _are_masks_with_other_numbers(other: ClassScheme, scheme: ClassScheme) -> bool:
+    """No and yes as two numbers in a row, but not the same two."""
+    both = (other, scheme)
+    are_masks = all(len(s.classes) == 2 and s.names == (str(s.ids[0]), str(s.ids[0] + 1)) for s in both)
+    return are_masks and other.names != scheme.names
+
+
+def _common_key(other: ClassScheme, scheme: ClassScheme) -> Callable[[LabelClass], str | int]:
+    """By name where any name is shared, else by number."""
+    if {_name(c) for c in other.classes} & {_name(c) for c in scheme.classes}:
+        return _name
+    if not (other.classes and scheme.classes):
+        return _name
+    if not all(c.values for c in (*other.classes, *scheme.classes)):
+        raise RssegError(
+            f"classes cannot be matched: {_listed(other)} and {_listed(scheme)} share no name, and one has no numbers",
+            "say which number is which class: --prediction-classes FILE (lines of value,name), or --classes FILE",
+        )
+    logger.info("%s and %s share no name: classes are matched by number", _listed(other), _listed(scheme))
+    return _first_value
+
+
+def _free_name(name: str, scheme: ClassScheme) -> str:
+    """A class that is new by its number may have another's name."""
+    taken = {_name(c) for c in scheme.classes}
+    return name if name.casefold() not in taken else f"{name} (other)"
 
 
 def _name(c: LabelClass) -> str:
@@ -191,9 +230,9 @@ def _check_count(count: int) -> None:
         )
 
 
-def _check_values_once(merged: Mapping[str, tuple[list[int], str | None]]) -> None:
+def _check_values_once(merged: Iterable[tuple[str, list[int], str | None]]) -> None:
     owner: dict[int, str] = {}
-    for name, (values, _) in merged.items():
+    for name, values, _ in merged:
         for value in values:
             if owner.setdefault(value, name) != name:
                 raise RssegError(f"value {value} belongs to two classes, {owner[value]} and {name}", "keep one of them")

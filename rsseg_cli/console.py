@@ -97,9 +97,11 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        if text in self.console.said:
+        # A note on a topic is said of the first file; it holds for all others it holds for.
+        topic = getattr(record, "topic", text)
+        if topic in self.console.said:
             return
-        self.console.said.add(text)
+        self.console.said.add(topic)
         prefix = PREFIXES[record.levelno]
         hint = getattr(record, "hint", None)
         if self.console.progress == "json":
@@ -109,6 +111,13 @@ class _StderrHandler(logging.Handler):
 
 
 def _log_file(path: Path) -> logging.Handler:
+    if path.exists() and path.stat().st_size and path.suffix.lower() not in (".log", ".txt"):
+        raise RssegError(
+            f"{path}: exists, and its name is not that of a log",
+            "name a new file, or one that ends in .log or .txt; the log is added to it",
+            file=str(path),
+            kind="output",
+        )
     try:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as problem:

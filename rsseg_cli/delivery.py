@@ -220,6 +220,10 @@ def _replace_verified(staging: Path, target: Path, verify: Callable[[Path], None
 
 
 def _flush(path: Path) -> None:
+    """On the disk for good, and for everyone the umask lets; some libraries write for the owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
     with path.open("rb+") as file:  # Windows flushes only what may be written
         os.fsync(file.fileno())
 

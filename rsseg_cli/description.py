@@ -1,14 +1,16 @@
 """What rsseg understands of a file: how a raster, a series of rasters or a vector file will be read."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rsseg_cli.errors import RssegError
 from rsseg_cli.labels import is_vector, split_layer
 from rsseg_cli.raster.labels import described_classes
 from rsseg_cli.raster.scene import Scene
-from rsseg_cli.raster.sources import list_scenes, open_scene
+from rsseg_cli.raster.sources import list_scenes, open_mosaic, open_scene
 from rsseg_cli.raster.tiles import block_count, blocks
 
 BLOCK_PX = 512
@@ -16,19 +18,27 @@ BLOCK_PX = 512
 SAMPLED_BLOCKS = 64
 
 
-def describe(text: str, bands: str | None = None, alpha: str = "auto", mosaic: bool = False) -> dict[str, Any]:
-    """One raster, mosaic, series (a folder of several rasters) or vector file."""
+def describe(text: str, bands: str | None = None, alpha: str = "auto") -> dict[str, Any]:
+    """One raster, series (a folder of several rasters), vector file or model."""
+    if text.lower().endswith(".safetensors"):
+        return _describe_model(text)
     if is_vector(text):
         return _describe_vector(text)
     names = list_scenes([text])
-    if len(names) > 1 and not mosaic:
-        return _describe_series(text, [open_scene(name, bands, alpha) for name in names])
-    return _describe_scene(open_scene(text, bands, alpha, mosaic))
+    if len(names) > 1:
+        return _describe_series(text, names, bands, alpha)
+    return _describe_scene(open_scene(text, bands, alpha))
+
+
+def describe_mosaic(texts: list[str], bands: str | None = None, alpha: str = "auto") -> dict[str, Any]:
+    """All rasters of several arguments as one map."""
+    scene = replace(open_mosaic(list_scenes(texts), alpha), path=", ".join(texts))
+    return _describe_scene(scene.select(bands))
 
 
 def _describe_scene(scene: Scene) -> dict[str, Any]:
     grid = scene.grid
-    valid, ranges, is_sample = _measured(scene)
+    measured = _measured(scene)
     return {
         "file": scene.path,
         "kind": "raster",
@@ -49,38 +59,59 @@ def _describe_scene(scene: Scene) -> dict[str, Any]:
                 "offset": band.offset,
                 "range": found,
             }
-            for band, found in zip(scene.bands, ranges, strict=True)
+            for band, found in zip(scene.bands, measured.ranges, strict=True)
         ],
-        "valid_share": valid,
-        "valid_share_is_estimate": is_sample,
+        "valid_share": measured.every_band,
+        "valid_share_of_any_band": measured.any_band,
+        "is_estimate": measured.is_sample,
         "classes": described_classes(scene.path),
     }
 
 
-def _measured(scene: Scene) -> tuple[float, list[list[float] | None], bool]:
-    """(share of pixels with every band, lowest and highest value of each band, from a sample?)."""
+@dataclass(frozen=True)
+class _Measured:
+    """What the pixels themselves say."""
+
+    every_band: float  # share of pixels that have every band
+    any_band: float  # share of pixels that have at least one
+    ranges: list[list[float] | None]  # lowest and highest value of each band
+    is_sample: bool  # not all pixels were read
+
+
+def _measured(scene: Scene) -> _Measured:
     count = block_count(scene.grid, BLOCK_PX)
     sample = set(range(count))
     if count > SAMPLED_BLOCKS:  # drawn with a fixed seed: the same file is described the same way each time
         sample = set(np.random.default_rng(0).choice(count, SAMPLED_BLOCKS, replace=False).tolist())
-    valid = seen = 0
+    every = some = seen = 0
     low, high = np.full(len(scene.bands), np.inf), np.full(len(scene.bands), -np.inf)
     for number, window in enumerate(blocks(scene.grid, BLOCK_PX)):
         if number not in sample:
             continue
         values = scene.read(window).values
         held = np.isfinite(values)
-        valid += int(held.all(axis=0).sum())
+        every += int(held.all(axis=0).sum())
+        some += int(held.any(axis=0).sum())
         seen += held[0].size
         low = np.minimum(low, np.where(held, values, np.inf).min(axis=(1, 2)))
         high = np.maximum(high, np.where(held, values, -np.inf).max(axis=(1, 2)))
     ranges = [[float(a), float(b)] if a <= b else None for a, b in zip(low, high, strict=True)]
-    return valid / seen, ranges, len(sample) < count
+    return _Measured(every / seen, some / seen, ranges, len(sample) < count)
 
 
-def _describe_series(text: str, scenes: list[Scene]) -> dict[str, Any]:
+def _describe_series(text: str, names: list[str], bands: str | None, alpha: str) -> dict[str, Any]:
+    scenes: list[Scene] = []
+    errors: list[RssegError] = []
+    for name in names:
+        try:
+            scenes.append(open_scene(name, bands, alpha))
+        except RssegError as error:
+            errors.append(error)
+    if not scenes:
+        raise errors[0]
     first = scenes[0]
     return {
+        "errors": [error.as_json() for error in errors],
         "file": text,
         "kind": "series" if all(scene.date for scene in scenes) else "folder",
         "same_grid": all(scene.grid == first.grid for scene in scenes),
@@ -107,6 +138,12 @@ def _describe_vector(text: str) -> dict[str, Any]:
     return {"file": text, "kind": "vector", "layers": list_layers(path, layer)}
 
 
+def _describe_model(path: str) -> dict[str, Any]:
+    from rsseg_cli.bundle import read_card
+
+    return {"file": path, "kind": "model", **read_card(path)}
+
+
 def _crs_name(scene: Scene) -> str | None:
     crs = scene.grid.crs
     if crs is None:
@@ -122,29 +159,41 @@ def _json_number(value: float | None) -> float | str | None:
 
 def lines_of(found: dict[str, Any]) -> list[str]:
     """The same for people."""
-    return {"raster": _scene_lines, "vector": _vector_lines}.get(found["kind"], _series_lines)(found)
+    lines = {"raster": _scene_lines, "vector": _vector_lines, "model": _model_lines}
+    return lines.get(found["kind"], _series_lines)(found)
 
 
 def _scene_lines(found: dict[str, Any]) -> list[str]:
     west, south, east, north = found["bounds"]
     turned = "" if found["north_up"] or found["crs"] is None else ", not north-up (kept as it is)"
-    about = "about " if found["valid_share_is_estimate"] else ""
     lines = [
         found["file"],
         f"  size    {found['width']} x {found['height']} pixels{_ground(found['gsd_m'])}{turned}",
         f"  crs     {_short(found['crs'])}",
         f"  bounds  {west:.10g} {south:.10g} {east:.10g} {north:.10g}",
         f"  date    {found['date'] or 'not known'}",
-        f"  valid   {about}{100 * found['valid_share']:.2f} % of the pixels",
+        f"  valid   {_valid_share(found)}",
     ]
-    lines += [f"  band    {number} {_band_line(band)}" for number, band in enumerate(found["bands"][:12], 1)]
+    seen = "in the sample " if found["is_estimate"] else ""
+    lines += [f"  band    {number} {_band_line(band, seen)}" for number, band in enumerate(found["bands"][:12], 1)]
     if len(found["bands"]) > 12:
         lines.append(f"  band    ... and {len(found['bands']) - 12} more (--json lists all)")
     return lines + [f"  class   {c['id']} {c['name']} {c['color']}" for c in found["classes"] or []]
 
 
-def _band_line(band: dict[str, Any]) -> str:
-    low_high = "nothing but nodata" if band["range"] is None else f"{band['range'][0]:.6g} to {band['range'][1]:.6g}"
+def _valid_share(found: dict[str, Any]) -> str:
+    every, some = found["valid_share"], found["valid_share_of_any_band"]
+    if found["is_estimate"]:
+        return f"about {100 * every:.0f} % of the pixels, by a sample"
+    if every == some:
+        return f"{100 * every:.2f} % of the pixels"
+    return f"{100 * every:.2f} % of the pixels have every band, {100 * some:.2f} % at least one"
+
+
+def _band_line(band: dict[str, Any], seen: str) -> str:
+    low_high = f"{seen}nothing but nodata"
+    if band["range"] is not None:
+        low_high = f"{seen}{band['range'][0]:.6g} to {band['range'][1]:.6g}"
     nodata = "" if band["nodata"] is None else f", nodata {band['nodata']}"
     scaled = (band["scale"], band["offset"]) != (1.0, 0.0)
     scale = f", stored value * {band['scale']:g} + {band['offset']:g}" if scaled else ""
@@ -175,8 +224,24 @@ def _vector_lines(found: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _model_lines(found: dict[str, Any]) -> list[str]:
+    architecture, scores = found["architecture"], found["scores"]
+    miou = scores.get("source_validation_miou")
+    return [
+        found["file"],
+        f"  model   {found['method']}, encoder {architecture['encoder']}, made by rsseg {found['rsseg']}",
+        f"  bands   {', '.join(architecture['bands'])}; {found['normalisation']['rule']} normalisation",
+        f"  pixels {_ground(found['gsd_m']) or ' of no known size'}",
+        f"  score   mIoU {miou:.4f} on source ground held back from training" if miou is not None else "  score   none",
+        *(f"  class   {c['id']} {c['name']} {c['color']}" for c in found["classes"]),
+        f"  weights sha256 {found['digest']}",
+    ]
+
+
 def _ground(gsd_m: float | None) -> str:
-    return "" if gsd_m is None else f" of {gsd_m:.4g} m"
+    if gsd_m is None:
+        return ""
+    return f" of {gsd_m / 1000:.4g} km" if gsd_m >= 10_000 else f" of {gsd_m:.4g} m"
 
 
 def _short(crs: str | None) -> str:

@@ -14,7 +14,7 @@ from scipy import ndimage
 from rsseg_cli.class_files import read_classes
 from rsseg_cli.classes import UNLABELLED, ClassScheme, LabelClass, join
 from rsseg_cli.errors import RssegError
-from rsseg_cli.labels import PolygonOptions, is_vector, open_labels
+from rsseg_cli.labels import BACKGROUND, PolygonOptions, is_vector, open_labels
 from rsseg_cli.progress import Track, untracked
 from rsseg_cli.raster.align import align
 from rsseg_cli.raster.dataset import open_raster
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 class Rules:
     """What counts as right, and where."""
 
-    threshold: float = SCORE_THRESHOLD  # a score from here on says the positive class
+    threshold: float | None = None  # a score from here on says the positive class; given, the prediction is a score
     positive: str | None = None  # name or number of the class a score is for; None: the higher of two
     boundary_px: int = 0  # pixels on either side of a true class border that are not scored
     ignore: tuple[str, ...] = ()  # names or numbers of true classes that are not scored
@@ -45,6 +45,7 @@ def evaluate(
     truth: str,
     *,
     classes: str | None = None,
+    prediction_classes: str | None = None,
     class_field: str | None = None,
     where: str | None = None,
     background: bool = False,
@@ -58,7 +59,8 @@ def evaluate(
     """
     rules = rules or Rules()
     scheme = read_classes(classes) if classes else None
-    predicted = _open_prediction(prediction, scheme)
+    predicted_scheme = read_classes(prediction_classes) if prediction_classes else scheme
+    predicted = _open_prediction(prediction, predicted_scheme, rules.threshold is not None)
     options = PolygonOptions(class_field, where, background)
     true = _without(rules.ignore, open_labels(truth, predicted.grid, scheme, options))
     counts: tuple[Confusion, Ranking | None, int | None]
@@ -81,6 +83,10 @@ def _result(confusion: Confusion, ranking: Ranking | None, positive: int | None,
         figures |= {"positive": name, **ranking.figures(), "f1": figures["classes"][name]["f1"]}
         if ranking.rounded_bits:
             logger.info("scores were rounded to %d bits: they are too many to rank each", 24 - ranking.rounded_bits)
+    if not figures["accuracy"]:
+        logger.warning(
+            "no pixel agrees: do the numbers mean the same in both? --prediction-classes FILE can say what they mean"
+        )
     absent = [name for name in confusion.scheme.names if name not in figures["classes_in_mean"]]
     if absent:
         logger.info("not in the truth, so not in the means: %s", ", ".join(absent))
@@ -108,13 +114,13 @@ def _has_fractions(values: NDArray[np.float32]) -> bool:
     return bool((held != np.round(held)).any())
 
 
-def _open_prediction(path: str, scheme: ClassScheme | None) -> Scene | Labels:
+def _open_prediction(path: str, scheme: ClassScheme | None, is_score: bool) -> Scene | Labels:
     """A map of scores as a scene, a map of classes as labels."""
     if is_vector(path):
         raise RssegError(
             f"{path}: the prediction is a vector file", "name the label raster it was made from", file=path
         )
-    return open_file(path) if _holds_scores(path) else open_labels(path, None, scheme)
+    return open_file(path) if is_score or _holds_scores(path) else open_labels(path, None, scheme)
 
 
 def _label_counts(
@@ -122,13 +128,12 @@ def _label_counts(
 ) -> tuple[Confusion, Ranking | None, int | None]:
     scheme, to_true = join(predicted.scheme, true.scheme)
     confusion = Confusion(scheme)
+    positive = _positive(scheme, rules) if len(scheme.classes) == 2 or rules.positive is not None else None
     for window in _tracked(true.grid, track):
         truth = _scored_truth(true, window, rules)
         confusion.add(truth, to_true[predicted.read(window)])
-    two = len(scheme.classes) == 2 or rules.positive is not None
-    if not two:
+    if positive is None:
         return confusion, None, None
-    positive = _positive(scheme, rules)
     return confusion, _ranking_of_map(confusion, positive), positive
 
 
@@ -136,11 +141,12 @@ def _score_counts(scored: Scene, true: Labels, rules: Rules, track: Track) -> tu
     positive = _positive(true.scheme, rules)
     scheme, negative = _against_all_others(true.scheme, positive)
     confusion, ranking = Confusion(scheme), Ranking()
+    threshold = SCORE_THRESHOLD if rules.threshold is None else rules.threshold
     for window in _tracked(true.grid, track):
         truth = _scored_truth(true, window, rules)
         truth[(truth != UNLABELLED) & (truth != positive)] = negative
         scores = scored.read(window).values[0]
-        predicted = np.where(scores >= rules.threshold, positive, negative).astype(np.uint8)
+        predicted = np.where(scores >= threshold, positive, negative).astype(np.uint8)
         predicted[np.isnan(scores)] = UNLABELLED
         confusion.add(truth, predicted)
         held = (truth != UNLABELLED) & ~np.isnan(scores)
@@ -181,10 +187,13 @@ def _without(ignore: Sequence[str], labels: Labels) -> Labels:
         return labels
     ignored = tuple(c for c in labels.scheme.classes if wanted & {c.name.casefold(), *map(str, c.values)})
     known = {spelled for c in ignored for spelled in (c.name.casefold(), *map(str, c.values))}
-    if unknown := [text for text in ignore if text.casefold() not in known and not text.lstrip("-").isdigit()]:
-        raise RssegError(
-            f"--ignore {unknown[0]}: is no class of the truth", f"the classes are: {', '.join(labels.scheme.names)}"
-        )
+    for text in ignore:
+        if text.casefold() not in known and text.lstrip("-").isdigit():
+            logger.info("--ignore %s: does not occur in the truth", text)  # it may in the next file of a batch
+        elif text.casefold() not in known:
+            raise RssegError(
+                f"--ignore {text}: is no class of the truth", f"the classes are: {', '.join(labels.scheme.names)}"
+            )
     kept = ClassScheme(tuple(c for c in labels.scheme.classes if c not in ignored))
     return replace(labels, scheme=kept, source=IdsWithout(labels.source, tuple(c.id for c in ignored)))
 
@@ -202,7 +211,7 @@ def _positive(scheme: ClassScheme, rules: Rules) -> int:
             f"a score is for one class, and the truth has {len(scheme.classes)}: {', '.join(scheme.names)}",
             "say which one with --positive",
         )
-    return max(scheme.ids, default=1)
+    return max((c.id for c in scheme.classes if c.name.casefold() != BACKGROUND), default=1)
 
 
 def _ranking_of_map(confusion: Confusion, positive: int) -> Ranking:

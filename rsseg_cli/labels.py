@@ -13,6 +13,10 @@ VECTOR = re.compile(
 )
 
 
+# The class of what no polygon covers, where the person says that it is one.
+BACKGROUND = "background"
+
+
 @dataclass(frozen=True)
 class PolygonOptions:
     """How polygons become labels."""

@@ -97,6 +97,23 @@ def test_the_log_keeps_notes_and_the_command_line(rsseg, make_raster, tmp_path: 
     assert (refused.returncode, "cannot write the log" in refused.stderr) == (1, True)
 
 
+def test_the_log_never_goes_into_data(rsseg, make_raster) -> None:
+    path = make_raster("l.tif", np.ones((4, 4), np.uint8))
+    before = path.read_bytes()
+    assert rsseg("info", path, "--log", path).returncode == 1
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+def test_a_full_stdout_is_said_in_words(make_raster) -> None:
+    path = make_raster("l.tif", np.ones((4, 4), np.uint8))
+    with Path("/dev/full").open("w") as full:
+        call = [sys.executable, "-m", "rsseg_cli", "info", str(path)]
+        ended = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 1
+    assert "error: No space left on device" in ended.stderr
+
+
 def test_json_progress_is_one_event_a_line(rsseg, make_raster) -> None:
     path = make_raster("l.tif", np.eye(64, dtype=np.uint8))
     events = [json.loads(line) for line in rsseg("evaluate", path, path, "--progress", "json").stderr.splitlines()]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import pyproj
 import pytest
 from affine import Affine
 from scipy import ndimage
@@ -126,6 +127,65 @@ def test_a_class_file_serves_both(make_raster, tmp_path: Path) -> None:
     paths = str(make_raster("p.tif", codes)), str(make_raster("t.tif", merged))
     assert evaluate(*paths, classes=str(classes))["accuracy"] == 1
     assert evaluate(*paths)["accuracy"] == 0.75
+
+
+def test_masks_with_other_numbers_are_matched_in_order(make_raster, caplog) -> None:
+    truth = (patches((60, 60), 2, 13) + 1).astype(np.uint8)
+    with caplog.at_level("INFO"):
+        found = evaluate(str(make_raster("p.tif", truth - 1, nodata=255)), str(make_raster("t.tif", truth, nodata=0)))
+    assert (found["accuracy"], found["positive"]) == (1, "2")
+    assert "matched in this order" in caplog.text
+
+
+def test_classes_of_one_name_are_one_class(make_raster, tmp_path: Path) -> None:
+    path = make_raster("p.tif", patches((50, 50), 3, 14))
+    (tmp_path / "p.qml").write_text(
+        '<qgis><paletteEntry value="0" label="water"/><paletteEntry value="1" label="Water"/></qgis>'
+    )
+    found = evaluate(str(path), str(path))
+    assert (set(found["classes"]), found["miou"], found["pixels"]) == ({"water", "2"}, 1, 2500)
+
+
+def test_names_without_numbers_are_not_guessed(make_raster, tmp_path: Path) -> None:
+    frame = geopandas.GeoDataFrame(
+        {"class": ["field"]}, geometry=[box(500_000, 4_999_990, 500_005, 5_000_000)], crs=32633
+    )
+    frame.to_file(tmp_path / "t.gpkg")
+    predicted = np.zeros((20, 20), np.uint8)
+    predicted[:, :10] = 1
+    paths = str(make_raster("p.tif", predicted)), str(tmp_path / "t.gpkg")
+    with pytest.raises(RssegError, match="classes cannot be matched") as refused:
+        evaluate(*paths, background=True)
+    assert "--prediction-classes" in refused.value.hint
+    (tmp_path / "names.csv").write_text("0,background\n1,field\n")
+    found = evaluate(*paths, background=True, prediction_classes=str(tmp_path / "names.csv"))
+    assert (found["accuracy"], found["positive"]) == (1, "field")
+
+
+def test_whole_numbers_are_scores_when_a_threshold_is_given(make_raster) -> None:
+    truth = (patches((80, 80), 3, 15) == 0).astype(np.uint8)
+    percent = np.clip(np.random.default_rng(1).normal(40 + 30 * truth, 15), 0, 100).astype(np.uint8)
+    found = evaluate(str(make_raster("s.tif", percent)), str(make_raster("t.tif", truth)), rules=Rules(threshold=50))
+    assert found["auc"] == pytest.approx(metrics.roc_auc_score(truth.ravel(), percent.ravel()), abs=1e-9)
+    assert found["f1"] == pytest.approx(metrics.f1_score(truth.ravel(), percent.ravel() >= 50), abs=1e-9)
+
+
+def test_nearest_is_exact_across_coordinate_systems(make_raster) -> None:
+    truth = patches((150, 170), 4, 16)
+    predicted = patches((400, 400), 4, 17)
+    west, north = pyproj.Transformer.from_crs(32633, 4326, always_xy=True).transform(500_010, 4_999_990)
+    place = Affine(0.00001, 0, west, 0, -0.00001, north)
+    prediction = make_raster("p.tif", predicted)
+    found = evaluate(str(prediction), str(make_raster("t.tif", truth, crs="EPSG:4326", transform=place)))
+    col, row = np.meshgrid(np.arange(170) + 0.5, np.arange(150) + 0.5)
+    to_utm = pyproj.Transformer.from_crs(4326, 32633, always_xy=True)
+    x, y = to_utm.transform(place.c + 0.00001 * col, place.f - 0.00001 * row)
+    cols, rows = np.floor((x - 500_000) / 0.5).astype(int), np.floor((5_000_000 - y) / 0.5).astype(int)
+    inside = (cols >= 0) & (cols < 400) & (rows >= 0) & (rows < 400)
+    assert inside.mean() > 0.5
+    t, p = truth[inside], predicted[rows[inside], cols[inside]]
+    assert found["pixels"] == inside.sum()
+    assert found["miou"] == pytest.approx(metrics.jaccard_score(t, p, average="macro"), abs=1e-9)
 
 
 def test_ignored_classes_are_not_scored(make_raster) -> None:

@@ -13,6 +13,9 @@ def evaluate(
     prediction: Annotated[str, typer.Argument(help="Label map, or a map of scores such as a change score.")],
     truth: Annotated[str, typer.Argument(help="Label raster, or polygons: FILE[:LAYER].")],
     classes: Classes = None,
+    prediction_classes: Annotated[
+        str | None, typer.Option(metavar="FILE", help="What the prediction's numbers mean, if not what the truth's do.")
+    ] = None,
     class_field: ClassField = None,
     where: Where = None,
     background: Background = False,
@@ -25,7 +28,10 @@ def evaluate(
     positive: Annotated[
         str | None, typer.Option(metavar="CLASS", help="Scores: the class they are for. Default: the higher of two.")
     ] = None,
-    threshold: Annotated[float, typer.Option(help="Scores: from here on a pixel counts as positive.")] = 0.5,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Scores: from here on a pixel counts as positive. Default: 0.5. Given, the map is a score."),
+    ] = None,
     *,
     console: Console,
 ) -> None:
@@ -43,6 +49,7 @@ def evaluate(
         prediction,
         truth,
         classes=classes,
+        prediction_classes=prediction_classes,
         class_field=class_field,
         where=where,
         background=background,

@@ -27,13 +27,18 @@ def info(
 
     Example:  rsseg info town.tif --bands red=3,nir=4
     """
-    from rsseg_cli.description import describe, lines_of
+    from rsseg_cli.description import describe, describe_mosaic, lines_of
+
+    if mosaic:
+        whole = describe_mosaic(files, bands, alpha)
+        console.report({"files": [whole]}, lines_of(whole))
+        return
 
     found: list[dict[str, Any]] = []
     errors: list[RssegError] = []
     for file in files:
         try:
-            found.append(describe(file, bands, alpha, mosaic))
+            found.append(describe(file, bands, alpha))
         except RssegError as error:
             if len(files) == 1:
                 raise
@@ -41,6 +46,9 @@ def info(
             errors.append(error)
             found.append({"file": file, "error": error.as_json()})
     readable = [entry for entry in found if "error" not in entry]
+    for within in (RssegError(**error) for entry in readable for error in entry.get("errors", [])):
+        console.fail(within, on_stdout=False)
+        errors.append(within)
     console.report({"files": found}, ["\n".join(lines_of(entry)) for entry in readable])
     if errors:
         raise typer.Exit(1)

@@ -40,6 +40,9 @@ Background = Annotated[
     typer.Option("--background", help="Vector files: what no polygon covers is the class 'background'."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
+Device = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where networks run. auto: a GPU when there is one.")
+]
 CreationOptions = Annotated[
     list[str] | None,
     typer.Option("--co", "--profile", metavar="NAME=VALUE", help="GDAL creation option; may be repeated."),
@@ -107,6 +110,19 @@ def _run(command: Callable[..., None], console: Console, values: dict[str, Any])
     except RssegError as error:
         console.fail(error)
         raise typer.Exit(1) from error
+    except BrokenPipeError:
+        raise  # whoever read our output has gone
+    except OSError as problem:
+        where = f"{problem.filename}: " if problem.filename else ""
+        console.fail(
+            RssegError(
+                f"{where}{problem.strerror or problem}",
+                "check that the place exists, has space, and that you may use it",
+                file=str(problem.filename) if problem.filename else None,
+                kind="environment",
+            )
+        )
+        raise typer.Exit(1) from problem
     except KeyboardInterrupt as interrupt:
         console.fail(RssegError("interrupted", "unfinished outputs were removed; run the command again"))
         raise typer.Exit(130) from interrupt

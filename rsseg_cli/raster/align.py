@@ -18,7 +18,7 @@ from rasterio.warp import reproject
 from rasterio.windows import Window
 
 from rsseg_cli.errors import RssegError
-from rsseg_cli.raster.grid import Grid, apply, transformer
+from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.scene import Pixels, Scene
 
 BLOCK_PX = 256
@@ -114,6 +114,8 @@ class WarpedPixels:
         read = self.pixels.read(needed, bands)
         if np.isnan(read).all():
             return values
+        if self.resampling == Resampling.nearest:
+            return self._nearest(block, needed, read)
         reproject(
             read,
             values,
@@ -130,13 +132,26 @@ class WarpedPixels:
         )
         return values
 
+    def _nearest(self, block: Window, needed: Window, read: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The pixel in which each centre lies. GDAL's approximation of the way there would be off by a hair."""
+        col, row = np.meshgrid(
+            np.arange(block.width) + block.col_off + 0.5, np.arange(block.height) + block.row_off + 0.5
+        )
+        col, row = self.source.pixels_of(self.target, col, row)
+        with np.errstate(invalid="ignore"):
+            col, row = np.floor(col) - needed.col_off, np.floor(row) - needed.row_off
+            inside = (col >= 0) & (row >= 0) & (col < needed.width) & (row < needed.height)
+        values = np.full((len(read), block.height, block.width), np.nan, np.float32)
+        values[:, inside] = read[:, row[inside].astype(int), col[inside].astype(int)]
+        return values
+
     def _source_window(self, block: Window) -> Window | None:
         """The source pixels that a block's values may come from."""
         col, row = np.meshgrid(
             np.linspace(block.col_off, block.col_off + block.width, 9),
             np.linspace(block.row_off, block.row_off + block.height, 9),
         )
-        col, row = source_pixels(self.source, self.target, col, row)
+        col, row = self.source.pixels_of(self.target, col, row)
         seen = np.isfinite(col) & np.isfinite(row)
         if not seen.any():
             return None
@@ -151,21 +166,11 @@ class WarpedPixels:
         return Window(left, top, right - left, bottom - top)
 
 
-def source_pixels(
-    source: Grid, target: Grid, col: NDArray[np.float64], row: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(column, row) in the source of points given as (column, row) in the target; inf off the Earth."""
-    x, y = apply(target.transform, col, row)
-    if target.crs is not None and source.crs is not None and target.crs != source.crs:
-        x, y = transformer(target.crs, source.crs).transform(x, y)
-    return apply(~source.transform, x, y)
-
-
 def _kernel_scale(source: Grid, target: Grid) -> tuple[float, float]:
     """Target pixels a source pixel along x and y, at the target's centre."""
     col, row = target.width / 2, target.height / 2
     cols, rows = np.array([col, col + 1, col]), np.array([row, row, row + 1])
-    cols, rows = source_pixels(source, target, cols, rows)
+    cols, rows = source.pixels_of(target, cols, rows)
     scales = [1 / math.hypot(cols[i] - cols[0], rows[i] - rows[0]) for i in (1, 2)]
     x, y = (1.0 if not math.isfinite(s) or abs(s - 1) < EQUAL_SCALE else s for s in scales)
     return x, y

@@ -1,5 +1,6 @@
 """Opening a raster with GDAL, and saying in words what is wrong when that fails."""
 
+import os
 import re
 import threading
 import warnings
@@ -16,15 +17,15 @@ from rasterio.windows import Window
 
 from rsseg_cli.errors import RssegError
 
-# Python's list of warning filters is one for all threads.
-WARNINGS_LOCK = threading.Lock()
+# Python's list of warning filters is one for all threads. Blocks under it are short, and may lie in one another.
+WARNINGS_LOCK = threading.RLock()
 
 
 @contextmanager
 def open_raster(path: str) -> Iterator[DatasetReader]:
     """The dataset behind anything GDAL reads; `path` is handed over untouched."""
     try:
-        with WARNINGS_LOCK, georeference_optional():
+        with georeference_optional():
             dataset = rasterio.open(path)
     except (RasterioError, UnicodeError, ValueError, TypeError) as problem:
         raise _unreadable(path, problem) from problem
@@ -36,7 +37,7 @@ def open_raster(path: str) -> Iterator[DatasetReader]:
 @contextmanager
 def georeference_optional() -> Iterator[None]:
     """Scenes without georeference are said once, in our own words, by whoever opens the scene."""
-    with warnings.catch_warnings():
+    with WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
 
@@ -47,10 +48,11 @@ def read_window(dataset: DatasetReader, indexes: list[int], window: Window, **op
         values: NDArray[Any] = dataset.read(indexes, window=window, **options)
     except RasterioIOError as problem:
         first, last = int(window.row_off), int(window.row_off + window.height - 1)
+        hint = "the file is damaged or cut short; copy or download it again"
+        if dataset.driver == "VRT":
+            hint = "one of the files it lists is missing or damaged: gdalinfo shows the list"
         raise RssegError(
-            f"{dataset.name}: rows {first} to {last} cannot be read: {_reason(problem)}",
-            "the file is damaged or cut short; copy or download it again",
-            file=dataset.name,
+            f"{dataset.name}: rows {first} to {last} cannot be read: {_reason(problem)}", hint, file=dataset.name
         ) from problem
     return values
 
@@ -64,8 +66,12 @@ def _unreadable(path: str, problem: Exception) -> RssegError:
     local = Path(path)
     if not path.strip():
         return RssegError("a scene has an empty name", "name a raster file, a folder, or a pattern such as 'x/*.tif'")
-    if is_local(path) and not local.exists():
+    if is_local(path) and not _exists(local):
         return RssegError(f"{path}: no such file", _nearby(local), file=path)
+    if is_local(path) and local.is_dir():
+        return RssegError(f"{path}: is a folder", "name one raster in it", file=path)
+    if is_local(path) and not os.access(local, os.R_OK):
+        return RssegError(f"{path}: no right to read it", "ask for the right, or copy it to where you may", file=path)
     if is_local(path) and local.is_file() and local.stat().st_size == 0:
         return RssegError(f"{path}: the file is empty", "copy or download it again", file=path)
     return RssegError(
@@ -73,6 +79,13 @@ def _unreadable(path: str, problem: Exception) -> RssegError:
         "check it with `gdalinfo`; rsseg reads GeoTIFF, JPEG 2000, VRT, PNG, JPEG and what else GDAL knows",
         file=path,
     )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return True  # a folder on the way may not be entered
 
 
 def _reason(problem: BaseException) -> str:

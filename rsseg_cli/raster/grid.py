@@ -17,6 +17,8 @@ from rasterio.windows import Window
 SCALE_TOLERANCE = 0.01
 # Origins closer than this part of a pixel are the same lattice: files round their corners.
 LATTICE_TOLERANCE_PX = 1e-4
+# Rows whose pixels are measured on the ellipsoid; between them areas are interpolated.
+AREA_SAMPLES = 257
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,27 @@ class Grid:
         _, _, (across, down) = pyproj.Geod(ellps="WGS84").inv(lon[::2], lat[::2], lon[1::2], lat[1::2])
         return math.sqrt(across * down)
 
+    def row_areas(self) -> NDArray[np.float64]:
+        """What a pixel of each row covers, in m2 of true ground; in pixels without a CRS."""
+        if self.crs is None:
+            return np.ones(self.height)
+        nominal = abs(self.transform.determinant)
+        if self.crs.is_projected:
+            across, down = self.pixel_size
+            if math.isclose((self.gsd_m or 0) ** 2, across * down * float(self.crs.linear_units_factor[1]) ** 2):
+                return np.full(self.height, nominal * float(self.crs.linear_units_factor[1]) ** 2)
+        # Area changes slowly from row to row: a few rows are measured, the others lie between.
+        rows = np.unique(np.linspace(0, self.height - 1, min(self.height, AREA_SAMPLES)).astype(int))
+        return np.interp(np.arange(self.height), rows, [self._measured_area_m2(row) for row in rows])
+
+    def _measured_area_m2(self, row: int) -> float:
+        """A pixel in the middle of a row, on the ellipsoid."""
+        col = self.width / 2
+        corners = [self.transform @ p for p in ((col, row), (col + 1, row), (col + 1, row + 1), (col, row + 1))]
+        xs, ys = zip(*corners, strict=True)
+        area, _ = pyproj.Geod(ellps="WGS84").polygon_area_perimeter(*to_lonlat(self.crs).transform(xs, ys))
+        return abs(area)
+
     def crop(self, window: Window) -> "Grid":
         """The grid of a window of this one."""
         shift = Affine.translation(window.col_off, window.row_off)
@@ -111,24 +134,32 @@ class Grid:
         return bool(a and b and d and e)
 
     def overlaps(self, other: "Grid") -> bool:
-        """Whether the two share ground, judged by outlines densified for curved edges."""
-        if self.crs is None or other.crs is None:
-            outline = _outline(other)
-        else:
-            outline = transformer(other.crs, self.crs).transform(*_outline(other))
-        col, row = apply(~self.transform, *outline)
-        col, row = col[np.isfinite(col)], row[np.isfinite(row)]
-        if not len(col) or not len(row):
+        """Whether the two share ground, judged by a mesh of points: edges may be curved, corners off the Earth."""
+        return self._is_touched_by(other) or other._is_touched_by(self)
+
+    def _is_touched_by(self, other: "Grid") -> bool:
+        col, row = self.pixels_of(other, *_mesh(other))
+        seen = np.isfinite(col) & np.isfinite(row)
+        if not seen.any():
             return False
+        col, row = col[seen], row[seen]
         return bool(col.max() > 0 and row.max() > 0 and col.min() < self.width and row.min() < self.height)
 
+    def pixels_of(
+        self, other: "Grid", col: NDArray[np.float64], row: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(column, row) here of points given as (column, row) of another grid; inf or NaN off the Earth."""
+        x, y = apply(other.transform, col, row)
+        if other.crs is not None and self.crs is not None and other.crs != self.crs:
+            x, y = transformer(other.crs, self.crs).transform(x, y)
+        return apply(~self.transform, x, y)
 
-def _outline(grid: Grid, points_a_side: int = 21) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+
+def _mesh(grid: Grid, points_a_side: int = 21) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(column, row) of points all over a grid, its corners among them."""
     t = np.linspace(0, 1, points_a_side)
-    zero, one = np.zeros_like(t), np.ones_like(t)
-    col = np.concatenate([t, one, t[::-1], zero]) * grid.width
-    row = np.concatenate([zero, t, one, t[::-1]]) * grid.height
-    return apply(grid.transform, col, row)
+    col, row = np.meshgrid(t * grid.width, t * grid.height)
+    return col, row
 
 
 def apply(
@@ -136,7 +167,8 @@ def apply(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The transform of whole arrays; `Affine` itself takes one point at a time."""
     a, b, c, d, e, f = transform[:6]
-    return a * col + b * row + c, d * col + e * row + f
+    with np.errstate(invalid="ignore"):  # infinity stands for points off the Earth
+        return a * col + b * row + c, d * col + e * row + f
 
 
 @lru_cache(maxsize=64)

@@ -174,6 +174,8 @@ def _values_in(path: str, dataset: DatasetReader, indexes: Sequence[int]) -> lis
     for window in blocks(Grid.of(dataset), SCAN_PX):
         values, missing = _read_values(dataset, indexes, window)
         here = values[~missing]
+        if here.dtype == np.uint64 and here.size and here.max() > np.iinfo(np.int64).max:
+            raise RssegError(f"{path}: holds {here.max()}, too large for a class number", "map it to smaller numbers")
         if here.dtype == np.uint8:  # counting is many times quicker than sorting
             found.update(np.flatnonzero(np.bincount(here, minlength=256)).tolist())
         else:
@@ -196,7 +198,14 @@ def _implied_unlabelled(dataset: DatasetReader, indexes: Sequence[int]) -> tuple
 def _tagged(dataset: DatasetReader) -> ClassScheme | None:
     """The scheme that rsseg itself wrote into the file."""
     text = dataset.tags().get(CLASSES_TAG)
-    return ClassScheme.from_json(json.loads(text)) if text else None
+    try:
+        return ClassScheme.from_json(json.loads(text)) if text else None
+    except (ValueError, KeyError, TypeError) as problem:
+        raise RssegError(
+            f"{dataset.name}: its tag {CLASSES_TAG} is damaged: {problem}",
+            f"name the classes with --classes, or remove the tag: gdal_edit.py -unsetmd {dataset.name}",
+            file=dataset.name,
+        ) from problem
 
 
 def _discovered(path: str, dataset: DatasetReader, values: list[int], indexes: Sequence[int]) -> ClassScheme:
@@ -204,7 +213,7 @@ def _discovered(path: str, dataset: DatasetReader, values: list[int], indexes: S
     if len(indexes) == 3:
         colors = {value: f"#{value:06x}" for value in values}
         return ClassScheme.of_values(values, colors, colors)
-    if values == [0, UNLABELLED] or values == [UNLABELLED]:
+    if values in ([0, UNLABELLED], [UNLABELLED]):
         return ClassScheme.of_names([("0", (0,), "#d9d9d9"), ("1", (UNLABELLED,), None)])
     named = _style_beside(path)
     names = _category_names(path) | {v: c.name for c in named for v in c.values}
@@ -214,9 +223,13 @@ def _discovered(path: str, dataset: DatasetReader, values: list[int], indexes: S
 
 def _style_beside(path: str) -> tuple[Any, ...]:
     style = Path(path).with_suffix(".qml")
-    if not is_local(path) or not style.is_file() or "paletteEntry" not in style.read_text(encoding="utf-8"):
+    if not is_local(path) or not style.is_file():
         return ()
-    return read_classes(style).classes
+    try:
+        return read_classes(style).classes if "paletteEntry" in style.read_text(encoding="utf-8") else ()
+    except (RssegError, UnicodeError) as problem:
+        logger.warning("%s: left out, it cannot be read: %s", style, problem)
+        return ()
 
 
 def _category_names(path: str) -> dict[int, str]:
@@ -224,10 +237,15 @@ def _category_names(path: str) -> dict[int, str]:
     sidecar = Path(path + ".aux.xml")
     if not is_local(path) or not sidecar.is_file():
         return {}
-    text = sidecar.read_text(encoding="utf-8")
-    if "<!ENTITY" in text:
-        raise RssegError(f"{sidecar}: declares XML entities", "delete it; GDAL will make it anew", file=str(sidecar))
-    categories = ElementTree.fromstring(text).iterfind(".//CategoryNames/Category")  # noqa: S314 - see above
+    try:
+        text = sidecar.read_text(encoding="utf-8")
+        if "<!ENTITY" in text:
+            raise ValueError("it declares XML entities")
+        root = ElementTree.fromstring(text)  # noqa: S314 - see above
+    except (ValueError, ElementTree.ParseError) as problem:
+        logger.warning("%s: left out, it cannot be read: %s", sidecar, problem)
+        return {}
+    categories = root.iterfind("./PAMRasterBand[@band='1']/CategoryNames/Category")
     return {value: category.text for value, category in enumerate(categories) if category.text}
 
 
@@ -241,12 +259,14 @@ def _palette(dataset: DatasetReader) -> dict[int, str]:
 
 def described_classes(path: str) -> list[dict[str, Any]] | None:
     """The classes that a file itself, its palette or a style beside it names; None for any other raster."""
-    if not is_local(path):
+    if not is_local(path) or not Path(path).is_file():
         return None
     with open_raster(path) as dataset:
         if dataset.count > 1 or dataset.dtypes[0].startswith("float"):
             return None
-        scheme = _tagged(dataset)
-        if scheme is None and (_palette(dataset) or _style_beside(path) or _category_names(path)):
-            scheme = _discovered(path, dataset, _values_in(path, dataset, (1,)), (1,))
-    return scheme.to_json() if scheme else None
+        is_named = CLASSES_TAG in dataset.tags() or _palette(dataset) or _style_beside(path) or _category_names(path)
+    try:
+        return open_label_raster(path).scheme.to_json() if is_named else None
+    except RssegError as problem:  # a palette of a scanned map, say: a raster all the same
+        logger.info("%s", problem.problem)
+        return None

@@ -16,3 +16,4 @@ class Layout:
     overviews: str = "AVERAGE"  # how zoomed-out levels are made
     tags: Mapping[str, str] = field(default_factory=dict)
     scheme: ClassScheme | None = None  # of a label map: colour table and style
+    scale: float = 1.0  # stored value times this is the measurement

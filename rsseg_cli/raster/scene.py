@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import xarray
@@ -112,7 +112,7 @@ class FilePixels:
         chosen = [self.bands[at] for at in bands]
         indexes = [self.indexes[at] for at in bands]
         with open_raster(self.path) as dataset:
-            raw = read_window(dataset, indexes, window)
+            raw = _read_bands(dataset, indexes, window)
             masked = missing_by_mask(dataset, indexes, window, self.alpha)
         missing = missing_values(raw, [band.nodata for band in chosen])
         values = raw.astype(np.float32)
@@ -124,6 +124,13 @@ class FilePixels:
         if masked is not None:
             values[np.broadcast_to(masked, values.shape)] = np.nan
         return values
+
+
+def _read_bands(dataset: DatasetReader, indexes: Sequence[int], window: Window) -> NDArray[Any]:
+    """Bands as stored; of a VRT that mixes types, in a type that holds them all."""
+    if len({dataset.dtypes[index - 1] for index in indexes}) == 1:
+        return read_window(dataset, list(indexes), window)
+    return np.concatenate([read_window(dataset, [index], window) for index in indexes])
 
 
 def open_file(path: str, alpha: str = "auto") -> Scene:
@@ -148,7 +155,9 @@ def open_file(path: str, alpha: str = "auto") -> Scene:
         )
         date = date_of(path, dataset.tags() | dataset.tags(ns="IMAGERY"))
     if grid.crs is None:
-        logger.info("%s: has no coordinate system; sizes and areas are in pixels", path)
+        logger.info(
+            "%s: has no coordinate system; sizes and areas are in pixels", path, extra={"topic": "no coordinate system"}
+        )
     return Scene(path, grid, bands, FilePixels(path, bands, indexes, mask), date)
 
 
@@ -164,12 +173,20 @@ def _mask_band(path: str, dataset: DatasetReader, alpha: str) -> int | None:
         return None
     if alpha == "auto" and not is_mask_like(dataset, index):
         logger.info(
-            "%s: band %d is tagged alpha but holds more than 0 and its maximum: used as a band "
+            "%s: band %d is tagged alpha but is no mask of 0 and its maximum: used as a band "
             "(--alpha yes makes it the mask)",
             path,
             index,
+            extra={"topic": "alpha is a band"},
         )
         return None
+    if alpha == "auto":
+        logger.info(
+            "%s: band %d is tagged alpha and is a mask: it is no band (--alpha no keeps it as one)",
+            path,
+            index,
+            extra={"topic": "alpha is a mask"},
+        )
     return None if alpha == "no" else index
 
 

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from rsseg_cli.errors import RssegError
-from rsseg_cli.raster.align import align, source_pixels
+from rsseg_cli.raster.align import align
 from rsseg_cli.raster.dataset import is_local
 from rsseg_cli.raster.grid import Grid
-from rsseg_cli.raster.scene import Scene, open_file
+from rsseg_cli.raster.scene import Band, Scene, open_file
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg", ".bsq", ".bil", ".bip", ".dat")
+# A mosaic this many times larger than its files together is more likely a mistake.
+MOSTLY_EMPTY = 100
 BAND_FILES = re.compile(r"^\s*[A-Za-z_]\w*\s*=[^,=]+(,\s*[A-Za-z_]\w*\s*=[^,=]+)*$")
 
 logger = logging.getLogger(__name__)
@@ -33,7 +35,9 @@ def open_scene(path: str | Path, bands: str | None = None, alpha: str = "auto", 
             "name one of them, or join them with --mosaic (later files on top)",
             file=str(path),
         )
-    return (open_mosaic(names, alpha) if mosaic else _open_one(names[0], alpha)).select(bands)
+    if not mosaic:
+        return _open_one(names[0], alpha).select(bands)
+    return replace(open_mosaic(names, alpha), path=str(path)).select(bands)
 
 
 def list_scenes(texts: Sequence[str]) -> list[str]:
@@ -57,7 +61,26 @@ def open_mosaic(names: Sequence[str], alpha: str = "auto") -> Scene:
     grid = _union(scenes)
     pixels = MosaicPixels(tuple(align(scene, grid) for scene in scenes), tuple(scene.grid for scene in scenes), grid)
     dates = {scene.date for scene in scenes}
-    return replace(first, grid=grid, pixels=pixels, date=dates.pop() if len(dates) == 1 else None)
+    _warn_of_emptiness(grid, scenes)
+    bands = tuple(_widest(each) for each in zip(*(scene.bands for scene in scenes), strict=True))
+    return replace(first, grid=grid, bands=bands, pixels=pixels, date=dates.pop() if len(dates) == 1 else None)
+
+
+def _widest(bands: Sequence[Band]) -> Band:
+    """One band of several files, as the first has it but of a type that holds them all."""
+    return replace(bands[0], dtype=str(np.result_type(*(band.dtype for band in bands))))
+
+
+def _warn_of_emptiness(grid: Grid, scenes: Sequence[Scene]) -> None:
+    pixels = sum(scene.grid.height * scene.grid.width for scene in scenes)
+    if grid.height * grid.width > MOSTLY_EMPTY * pixels:
+        logger.warning(
+            "the mosaic is %d x %d pixels, far more than its %d files hold: do they lie far apart, or on both sides of "
+            "the 180th meridian?",
+            grid.width,
+            grid.height,
+            len(scenes),
+        )
 
 
 @dataclass(frozen=True)
@@ -91,16 +114,12 @@ class StackedPixels:
 
 
 def _expand(text: str) -> Iterator[str]:
-    if not is_local(text) or Path(text).is_file() or BAND_FILES.match(text):
+    if not text.strip() or not is_local(text) or _is_file(text) or BAND_FILES.match(text):
         yield text
     elif Path(text).is_dir():
-        found = sorted(str(p) for p in Path(text).iterdir() if p.suffix.lower() in RASTER_SUFFIXES)
+        found = sorted(str(p) for p in Path(text).iterdir() if _looks_like_raster(p))
         if not found:
-            raise RssegError(
-                f"{text}: no raster in this folder",
-                f"rsseg looks for {', '.join(RASTER_SUFFIXES[:5])} and the like; name other files themselves",
-                file=text,
-            )
+            raise RssegError(f"{text}: no raster in this folder", _where_else(Path(text)), file=text)
         yield from found
     elif glob.has_magic(text):
         found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - absolute patterns too
@@ -109,6 +128,25 @@ def _expand(text: str) -> Iterator[str]:
         yield from found
     else:
         yield text
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:
+        return True  # a folder on the way may not be entered; opening it will say so
+
+
+def _looks_like_raster(path: Path) -> bool:
+    # macOS leaves ._ files beside every file on foreign disks.
+    return path.suffix.lower() in RASTER_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _where_else(folder: Path) -> str:
+    inner = sorted(p.name for p in folder.iterdir() if p.is_dir() and any(map(_looks_like_raster, p.iterdir())))
+    if inner:
+        return f"folders within it are not searched; there are rasters in {', '.join(inner[:4])}"
+    return f"rsseg looks for {', '.join(RASTER_SUFFIXES[:5])} and the like; name other files themselves"
 
 
 def _open_one(text: str, alpha: str) -> Scene:
@@ -145,7 +183,7 @@ def _union(scenes: Sequence[Scene]) -> Grid:
     for scene in scenes:
         t = np.linspace(0, 1, 21)
         col, row = (a.ravel() for a in np.meshgrid(t * scene.grid.width, t * scene.grid.height))
-        col, row = source_pixels(first, scene.grid, col, row)
+        col, row = first.pixels_of(scene.grid, col, row)
         if not np.isfinite(col).all():
             raise RssegError(
                 f"{scene.path}: cannot be brought into the coordinate system of {scenes[0].path}",

@@ -73,7 +73,7 @@ def create_labels(
 ) -> Iterator[RasterWriter]:
     """A label map: 8-bit ids, 255 for nothing; colours and names inside, and in a QML beside it for QGIS."""
     tags = {CLASSES_TAG: json.dumps(scheme.to_json()), **(tags or {})}
-    layout = Layout(("class",), "uint8", UNLABELLED, "NEAREST", tags, scheme)
+    layout = Layout(("class",), "uint8", UNLABELLED, overviews="NEAREST", tags=tags, scheme=scheme)
     with create_raster(path, grid, layout, overwrite=overwrite, inputs=inputs, options=options) as writer:
         yield writer
 
@@ -222,6 +222,8 @@ def _profile(grid: Grid, layout: Layout) -> dict[str, Any]:
 
 def _describe(dataset: DatasetWriter, layout: Layout) -> None:
     dataset.descriptions = layout.bands
+    if layout.scale != 1:
+        dataset.scales = [layout.scale] * len(layout.bands)
     dataset.update_tags(TIFFTAG_SOFTWARE=f"rsseg {__version__}", **layout.tags)
     if layout.scheme:
         dataset.write_colormap(1, {c.id: (*c.rgb, 255) for c in layout.scheme.classes})

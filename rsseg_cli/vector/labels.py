@@ -17,13 +17,16 @@ import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.features import rasterize
+from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.errors import RssegError
-from rsseg_cli.labels import PolygonOptions, split_layer
+from rsseg_cli.labels import BACKGROUND, PolygonOptions, split_layer
+from rsseg_cli.raster.dataset import georeference_optional
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import Labels
+from rsseg_cli.vector.names import refuse_disguised
 
 CLASS_FIELDS = (
     "class",
@@ -36,7 +39,6 @@ CLASS_FIELDS = (
     "land_cover",
     "type",
 )
-BACKGROUND = "background"
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +70,8 @@ class PolygonIds:
             return burnt
         # Whole-pixel shifts keep a polygon's edge on the same side of every pixel centre in each window.
         moved = shapely.transform(self.geometry[found], lambda xy: xy - (left, top))
-        rasterize(zip(moved, self.ids[found].tolist(), strict=True), out=burnt, dtype="uint8")
+        with georeference_optional():  # coordinates are pixels already
+            rasterize(zip(moved, self.ids[found].tolist(), strict=True), out=burnt, dtype="uint8")
         return burnt
 
     @cached_property
@@ -79,14 +82,24 @@ class PolygonIds:
 def read_polygons(text: str, where: str | None = None) -> geopandas.GeoDataFrame:
     """The features of `FILE[:LAYER]`."""
     path, layer = split_layer(text)
-    if not Path(path).exists() and not path.startswith("/vsi"):
-        raise RssegError(f"{path}: no such file", "check the name", file=path)
+    check_vector_file(path)
     try:
         if path.lower().endswith("parquet"):
             return _read_parquet(path, where)
         return pyogrio.read_dataframe(path, layer=layer or _only_layer(path), where=where)
     except (DataLayerError, DataSourceError, ValueError, OSError) as problem:
         raise RssegError(f"{text}: cannot be read: {problem}", _remedy(path, layer, where), file=path) from problem
+
+
+def check_vector_file(path: str) -> None:
+    """Says in words what pyogrio would say in riddles."""
+    if path.startswith("/vsi"):
+        return
+    if not Path(path).exists():
+        raise RssegError(f"{path}: no such file", "check the name", file=path)
+    if Path(path).is_file() and Path(path).stat().st_size == 0:
+        raise RssegError(f"{path}: the file is empty", "copy or download it again", file=path)
+    refuse_disguised(path, "input")
 
 
 def _remedy(path: str, layer: str | None, where: str | None) -> str:
@@ -154,16 +167,13 @@ def _usable(text: str, frame: geopandas.GeoDataFrame, field: str) -> geopandas.G
 
 
 def _scheme_of(field: Any, background: bool) -> ClassScheme:
-    """Whole numbers are class values; anything else is a class name, in alphabetical order."""
+    """Whole numbers are class values; anything else is a class name, in alphabetical order, without a number."""
+    named: list[tuple[str, tuple[int, ...], str | None]]
     if _is_whole(field):
-        values = sorted({int(v) for v in field})
-        named = [(str(v), (v,), None) for v in values]
-        free = next(v for v in range(256) if v not in values)
+        named = [(str(value), (value,), None) for value in sorted({int(v) for v in field})]
     else:
-        named = [(name, (at,), None) for at, name in enumerate(sorted({str(v) for v in field}))]
-        free = len(named)
-    has_background = any(name == BACKGROUND for name, _, _ in named)
-    return ClassScheme.of_names([*named, (BACKGROUND, (free,), None)] if background and not has_background else named)
+        named = [(name, (), None) for name in sorted({str(v) for v in field}, key=str.casefold)]
+    return ClassScheme.of_names([*named, (BACKGROUND, (), None)] if background else named)
 
 
 def _ids_of(text: str, field: Any, scheme: ClassScheme) -> NDArray[np.uint8]:
@@ -209,8 +219,8 @@ def _in_pixels(text: str, frame: geopandas.GeoDataFrame, grid: Grid) -> NDArray[
             "ogr2ogr -a_srs EPSG:32633 placed.gpkg POLYGONS",
             file=text,
         )
-    if grid.crs is not None:
-        frame = frame.to_crs(grid.crs.to_wkt())
+    if grid.crs is not None and frame.crs != grid.crs:
+        frame = _near(frame, grid).to_crs(grid.crs.to_wkt())
     a, b, c, d, e, f = (~grid.transform)[:6]
     moved = shapely.transform(frame.geometry.to_numpy(), lambda xy: np.column_stack([xy @ (a, b) + c, xy @ (d, e) + f]))
     if not shapely.intersects(shapely.box(0, 0, grid.width, grid.height), moved).any():
@@ -222,8 +232,24 @@ def _in_pixels(text: str, frame: geopandas.GeoDataFrame, grid: Grid) -> NDArray[
     return np.asarray(moved)
 
 
+def _near(frame: geopandas.GeoDataFrame, grid: Grid) -> geopandas.GeoDataFrame:
+    """Polygons cut to the raster's surroundings, long edges subdivided: a straight line there is none here."""
+    west, south, east, north = transform_bounds(grid.crs, frame.crs.to_wkt(), *grid.bounds, densify_pts=21)
+    if not np.isfinite([west, south, east, north]).all() or west > east:
+        return frame  # the raster reaches around the Earth
+    reach = max(east - west, north - south)
+    around = shapely.box(west - reach, south - reach, east + reach, north + reach)
+    outlines = frame.geometry.to_numpy()
+    large = ~shapely.covers(around, outlines)
+    outlines[large] = shapely.intersection(shapely.make_valid(outlines[large]), around)
+    return frame.set_geometry(shapely.segmentize(outlines, reach / 50), crs=frame.crs)
+
+
 def list_layers(path: str, only: str | None = None) -> list[dict[str, Any]]:
     """Name, geometry, number of features, coordinate system and fields of the layers with geometry."""
+    check_vector_file(path)
+    if path.lower().endswith("parquet"):
+        return [_describe_parquet(path)]
     try:
         found = [(str(name), kind) for name, kind in pyogrio.list_layers(path) if kind is not None]
         infos = [(name, kind, pyogrio.read_info(path, layer=name)) for name, kind in found if only in (None, name)]
@@ -242,3 +268,15 @@ def list_layers(path: str, only: str | None = None) -> list[dict[str, Any]]:
         }
         for name, kind, info in infos
     ]
+
+
+def _describe_parquet(path: str) -> dict[str, Any]:
+    frame = _read_parquet(path, None)
+    kinds = sorted(set(frame.geometry.geom_type.dropna()))
+    return {
+        "name": Path(path).stem,
+        "geometry": ", ".join(kinds),
+        "features": len(frame),
+        "crs": frame.crs.to_string() if frame.crs else None,
+        "fields": [str(name) for name in frame.columns if name != frame.geometry.name],
+    }

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import geopandas
 import pyogrio
-from pyogrio.util import vsi_path
 
 from rsseg_cli.delivery import OPEN_DATABASE, deliver, failure
 from rsseg_cli.errors import RssegError
+from rsseg_cli.vector.names import refuse_disguised
 
 # Bytes a vertex and a feature take in a GeoPackage, its spatial index included; on the safe side.
 BYTES_A_VERTEX = 24
@@ -31,7 +31,7 @@ def write_geopackage(
         raise RssegError(
             f"{path}: polygons are written as GeoPackage", "end the name with .gpkg", file=str(path), kind="output"
         )
-    _refuse_disguised_url(path)
+    refuse_disguised(path, "output")
     expected = int(frame.geometry.count_coordinates().sum()) * BYTES_A_VERTEX + len(frame) * BYTES_A_FEATURE
     shapes = int((~(frame.geometry.isna() | frame.geometry.is_empty)).sum())
 
@@ -43,17 +43,6 @@ def write_geopackage(
             _write(frame, (folder / path.name).absolute(), layer)
         except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError) as problem:
             raise failure(path, problem) from problem
-
-
-def _refuse_disguised_url(path: Path) -> None:
-    # pyogrio takes `a!b.gpkg` for b.gpkg in an archive, and `a;b.gpkg` for a with parameters: it writes elsewhere.
-    if vsi_path(path.absolute()) != str(path.absolute()):
-        raise RssegError(
-            f"{path}: the path looks like a URL or an archive to GDAL",
-            "choose a name and folder without ! ; and line breaks",
-            file=str(path),
-            kind="output",
-        )
 
 
 def _write(frame: geopandas.GeoDataFrame, file: Path, layer: str) -> None:

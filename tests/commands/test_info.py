@@ -5,6 +5,7 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import rasterio
 from affine import Affine
 from shapely.geometry import box
 
@@ -80,3 +81,75 @@ def test_nan_nodata_is_valid_json(rsseg, make_raster) -> None:
     (found,) = json.loads(ended.stdout, parse_constant=lambda text: 1 / 0)["files"]
     assert found["bands"][0]["nodata"] == "nan"
     assert found["valid_share"] == 0.5
+
+
+def test_files_as_bands(rsseg, make_raster) -> None:
+    red, nir = make_raster("B04.tif", np.ones((4, 4), np.uint16)), make_raster("B08.tif", np.ones((2, 2), np.uint16))
+    (found,) = described(rsseg("info", f"red={red},nir={nir}", "--json"))
+    assert [band["name"] for band in found["bands"]] == ["red", "nir"]
+
+
+def test_several_files_as_one_mosaic(rsseg, make_raster) -> None:
+    one = make_raster("a.tif", np.ones((4, 4), np.uint8))
+    other = make_raster("b.tif", np.ones((4, 4), np.float32), transform=Affine(0.5, 0, 500_002, 0, -0.5, 5_000_000))
+    (found,) = described(rsseg("info", one, other, "--mosaic", "--json"))
+    assert (found["width"], found["height"]) == (8, 4)
+    assert str(one) in found["file"]
+    assert str(other) in found["file"]
+    assert found["bands"][0]["dtype"] == "float32"
+
+
+def test_a_bad_file_in_a_folder_does_not_hide_the_others(rsseg, make_raster, tmp_path: Path) -> None:
+    make_raster("f/a.tif", np.ones((4, 4), np.uint8))
+    make_raster("f/b.tif", np.ones((4, 4), np.uint8))
+    (tmp_path / "f" / "c.tif").write_text("no raster")
+    (tmp_path / "f" / "._a.tif").write_text("left by a Mac")
+    (tmp_path / "f" / "d.tif").mkdir()
+    ended = rsseg("info", "f")
+    assert ended.returncode == 1
+    assert "2 rasters" in ended.stdout
+    assert ended.stderr.count("error:") == 1
+    assert "c.tif: not a raster" in ended.stderr
+
+
+def test_geoparquet(rsseg, tmp_path: Path) -> None:
+    geopandas.GeoDataFrame({"class": ["a"]}, geometry=[box(0, 0, 1, 1)], crs=4326).to_parquet(tmp_path / "v.parquet")
+    (found,) = described(rsseg("info", "v.parquet", "--json"))
+    assert found["layers"][0]["features"] == 1
+
+
+def test_bands_that_are_empty_do_not_make_the_image_empty(rsseg, make_raster) -> None:
+    values = np.ones((3, 10, 10), np.int16)
+    values[1] = -1
+    ended = rsseg("info", make_raster("e.tif", values, nodata=-1))
+    assert "0.00 % of the pixels have every band, 100.00 % at least one" in ended.stdout
+
+
+def test_a_sample_is_called_a_sample(rsseg, make_raster) -> None:
+    values = np.zeros((1, 5000, 5000), np.uint8)
+    values[0, 2600:2620, 2600:2620] = 7
+    ended = rsseg("info", make_raster("big.tif", values, nodata=0, compress="deflate", tiled=True))
+    assert "by a sample" in ended.stdout
+    assert "in the sample" in ended.stdout
+
+
+def test_damaged_sidecars_and_tags_end_in_words(rsseg, make_raster, tmp_path: Path) -> None:
+    path = make_raster("l.tif", np.ones((4, 4), np.uint8))
+    path.with_name("l.tif.aux.xml").write_text("<PAMDataset><oops")
+    path.with_suffix(".qml").write_bytes(b"<qgis label='\xff\xfe paletteEntry'/>")
+    ended = rsseg("info", path)
+    assert ended.returncode == 0
+    assert ended.stderr.count("left out, it cannot be read") == 2
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(RSSEG_CLASSES='[{"id": 300}]')
+    refused = rsseg("evaluate", path, path)
+    assert (refused.returncode, "RSSEG_CLASSES is damaged" in refused.stderr) == (1, True)
+
+
+def test_a_palette_of_256_colours_is_a_raster_all_the_same(rsseg, make_raster) -> None:
+    path = make_raster("map.tif", np.arange(256, dtype=np.uint8).reshape(16, 16))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.write_colormap(1, {value: (value, 0, 0, 255) for value in range(256)})
+    ended = rsseg("info", path)
+    assert ended.returncode == 0
+    assert "16 x 16 pixels" in ended.stdout

@@ -141,6 +141,15 @@ def test_two_rasters_without_crs_share_their_pixels(make_raster) -> None:
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
 
 
+def test_a_disc_seen_from_space_overlaps_what_lies_on_it(scene) -> None:
+    """All corners of a geostationary grid lie off the Earth."""
+    from_space = CRS.from_proj4("+proj=geos +lon_0=15 +h=35785831 +sweep=y")
+    disc = Grid(from_space, Affine(20_000, 0, -5_430_000, 0, -20_000, 5_430_000), 543, 543)
+    town = scene(rough((50, 50))).grid
+    assert disc.overlaps(town)
+    assert town.overlaps(disc)
+
+
 def test_no_common_ground_and_half_known_places_are_refused(scene) -> None:
     source = scene(rough((50, 50)))
     with pytest.raises(RssegError, match="shares no ground"):

@@ -89,3 +89,14 @@ def test_overlap_across_coordinate_systems() -> None:
     assert town.overlaps(around)
     assert around.overlaps(town)
     assert not town.overlaps(elsewhere)
+
+
+def test_areas_of_rows() -> None:
+    assert grid().row_areas().tolist() == [0.25] * 100
+    assert grid(None).row_areas().tolist() == [1.0] * 100
+    lon_lat = grid(CRS.from_epsg(4326), Affine(0.01, 0, 10, 0, -0.01, 60), (3000, 4)).row_areas()
+    # One hundredth of a degree squared: cos(latitude) times the square of 1113.2 m, flattening aside.
+    assert lon_lat[0] == pytest.approx(1113.2 * 1114.1 * math.cos(math.radians(60)), rel=5e-3)
+    assert lon_lat[-1] == pytest.approx(1113.2 * 1110.6 * math.cos(math.radians(30)), rel=5e-3)
+    mercator = grid(CRS.from_epsg(3857), Affine(1, 0, 1_100_000, 0, -1, 8_399_738), (10, 10)).row_areas()
+    assert mercator[0] == pytest.approx(0.25, rel=0.02)

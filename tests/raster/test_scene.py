@@ -215,3 +215,20 @@ def test_a_truncated_file_names_the_rows(make_raster) -> None:
     path.write_bytes(path.read_bytes()[:100_000])
     with pytest.raises(RssegError, match="rows 0 to 511 cannot be read"):
         open_file(str(path)).read()
+
+
+def test_bands_of_different_types(make_raster, tmp_path: Path) -> None:
+    """As `gdalbuildvrt -separate` makes them."""
+    byte, real = (
+        make_raster("b.tif", np.full((5, 6), 7, np.uint8)),
+        make_raster("f.tif", np.full((5, 6), 0.5, np.float32)),
+    )
+    bands = "".join(
+        f'<VRTRasterBand dataType="{kind}" band="{number}"><SimpleSource><SourceFilename>{path}</SourceFilename>'
+        "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+        for number, (kind, path) in enumerate((("Byte", byte), ("Float32", real)), 1)
+    )
+    (tmp_path / "mix.vrt").write_text(f'<VRTDataset rasterXSize="6" rasterYSize="5">{bands}</VRTDataset>')
+    scene = open_file(str(tmp_path / "mix.vrt"))
+    assert scene.dtype == "float32"
+    assert scene.read().values[:, 0, 0].tolist() == [7, 0.5]

@@ -157,3 +157,14 @@ def test_polygon_options_are_refused_for_rasters(make_raster) -> None:
     path = str(make_raster("l.tif", np.ones((3, 3), np.uint8)))
     with pytest.raises(RssegError, match="are for vector files"):
         open_labels(path, None, polygons=PolygonOptions(where="a = 1"))
+
+
+def test_a_polygon_far_larger_than_the_raster_covers_it(polygons) -> None:
+    path = polygons({"class": ["world"]}, [box(-179, -80, 179, 80)], "world.gpkg", 4326)
+    assert (open_labels(path, GRID).read() == 0).all()
+
+
+def test_names_that_differ_in_capitals_are_one_class(polygons) -> None:
+    labels = open_labels(polygons({"class": ["Wald", "wald", "Wiese"]}, SQUARES[0]), GRID)
+    assert len(labels.scheme.classes) == 2
+    assert (labels.read() != UNLABELLED).sum() == 100 + 100 - 25 + 25

@@ -1,0 +1,136 @@
+"""The one loop: every method trains through it. It knows steps, losses and reports; what a step does is the adapter's.
+
+A step depends on its number and on the state before it, and on nothing else: batches are drawn and dropout is seeded
+by the number. So a run that goes on from a checkpoint ends with the same weights as one that was never interrupted.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from rsseg_models.batch import Batch
+
+# Far apart from each other and from the seeds of batches, whatever seed the person gives.
+SEED_STRIDE = 1_000_003
+
+
+@dataclass(frozen=True)
+class Report:
+    """One step that is done."""
+
+    step: int  # from 1: how many are done
+    losses: dict[str, float]
+    seconds: float
+
+
+class Adapter(Protocol):
+    """A method at work. `network` is the only part that is kept."""
+
+    @property
+    def network(self) -> nn.Module: ...
+
+    def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
+        """Improves the method by one batch; names its losses."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def optimise(
+    adapter: Adapter, draw: Callable[[int], Batch], steps: int, seed: int, first_step: int = 0
+) -> Iterator[Report]:
+    """Steps `first_step` to `steps`, a report after each."""
+    for number in range(first_step, steps):
+        started = time.perf_counter()
+        torch.manual_seed(seed * SEED_STRIDE + number)
+        losses = adapter.step(draw(number), number)
+        values = {name: float(value) for name, value in losses.items()}
+        if not all(map(_is_number, values.values())):
+            raise FloatingPointError(f"a loss is no number any more at step {number + 1}: {values}")
+        yield Report(number + 1, values, time.perf_counter() - started)
+
+
+def _is_number(value: float) -> bool:
+    return value == value and abs(value) != float("inf")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How fast to learn, step by step."""
+
+    steps: int
+    warm_up: int  # steps of linear rise
+    power: float = 0.9  # of the polynomial fall to zero
+
+    def factor(self, number: int) -> float:
+        """Of the base rate, for step `number` from 0."""
+        rise = min(1.0, (number + 1) / (self.warm_up + 1))
+        return float(rise * (1 - number / self.steps) ** self.power)
+
+
+class Descent:
+    """AdamW over groups with rates of their own, clipped, on a schedule."""
+
+    def __init__(
+        self,
+        groups: Iterable[tuple[nn.Module, float]],  # (part, its rate)
+        schedule: Schedule,
+        weight_decay: float,
+        clip: float,
+    ) -> None:
+        self.schedule, self.clip = schedule, clip
+        self.rates: list[float] = []
+        parameters = []
+        for part, rate in groups:
+            for decayed, chosen in _by_decay(part).items():
+                if chosen:
+                    parameters.append({"params": chosen, "weight_decay": weight_decay if decayed else 0.0})
+                    self.rates.append(rate)
+        self.optimiser = torch.optim.AdamW(parameters, lr=1.0)
+
+    def minimise(self, loss: Tensor, number: int) -> None:
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self.schedule.factor(number)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_([p for g in self.optimiser.param_groups for p in g["params"]], self.clip)
+        self.optimiser.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.optimiser.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimiser.load_state_dict(state)
+
+
+def _by_decay(part: nn.Module) -> dict[bool, list[nn.Parameter]]:
+    """Weights decay; biases and norms, which have one dimension, do not."""
+    split: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for parameter in part.parameters():
+        if parameter.requires_grad:
+            split[parameter.ndim > 1].append(parameter)
+    return split
+
+
+class Average:
+    """Exponential moving average of a network: floats in parameters and buffers alike."""
+
+    def __init__(self, network: nn.Module, average: nn.Module, momentum: float) -> None:
+        self.network, self.average, self.momentum = network, average.eval().requires_grad_(False), momentum
+
+    @torch.no_grad()
+    def update(self, number: int) -> None:
+        """a = min(1 - 1/(i+1), momentum): the plain mean at first, so that it warms up fast."""
+        keep = min(1 - 1 / (number + 2), self.momentum)
+        ours, theirs = self.average.state_dict(), self.network.state_dict()
+        for name, value in ours.items():
+            if value.is_floating_point():
+                value.lerp_(theirs[name], 1 - keep)
+            else:
+                value.copy_(theirs[name])

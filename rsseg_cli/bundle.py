@@ -1,0 +1,179 @@
+"""Bundle: everything `segment` needs, in one .safetensors file that runs no code when opened.
+
+Tensors are the file's body; the header's metadata carries one JSON text: architecture, classes, bands,
+normalisation, ground size, method, settings, provenance, scores, and a hash of the tensors.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rsseg_models.network import Architecture, SegmentationNetwork, build
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rsseg_cli import __version__
+from rsseg_cli.classes import ClassScheme
+from rsseg_cli.delivery import deliver
+from rsseg_cli.errors import RssegError
+from rsseg_cli.normalisation import Normalisation
+
+FORMAT = 1
+KEY = "rsseg"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model is, apart from its weights."""
+
+    architecture: Architecture
+    scheme: ClassScheme
+    normalisation: Normalisation  # of the domain that the model is for
+    gsd_m: float | None  # None: the images it learned from had no size on the ground
+    method: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # what it was made from, when, by which version
+    scores: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        return self.architecture.bands
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A card and its network."""
+
+    card: Card
+    network: SegmentationNetwork
+    digest: str  # of the tensors; names the model in the tags of the maps it made
+
+
+def save_bundle(
+    path: Path, card: Card, network: SegmentationNetwork, *, overwrite: bool = False, inputs: Iterable[str] = ()
+) -> str:
+    """Writes and re-reads the file; gives the digest of the weights."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    digest = digest_of(tensors)
+    text = json.dumps({"format": FORMAT, "rsseg": __version__, "digest": digest, **_card_to_json(card)})
+    size = sum(value.numel() * value.element_size() for value in tensors.values()) + len(text)
+
+    def verify(finished: Path) -> None:
+        if load_bundle(finished).digest != digest:
+            raise RssegError(
+                f"{path}: came out damaged", "is the disk failing? Run again", file=str(path), kind="output"
+            )
+
+    with deliver(path, verify, overwrite=overwrite, inputs=inputs, expected_bytes=size) as folder:
+        save_file(tensors, folder / path.name, metadata={KEY: text})
+    return digest
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """The model in a file, checked: readable, ours, of a format we know, complete, unaltered, finite."""
+    header, tensors = _read(str(path))
+    card = _card_from_json(header, str(path))
+    if digest_of(tensors) != header["digest"]:
+        raise _refusal(path, "the weights are not those it was saved with: the file is damaged", "copy it again")
+    if bad := [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]:
+        raise _refusal(path, f"holds weights that are no numbers ({bad[0]})", "train it again; this one cannot map")
+    network = build(card.architecture)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as problem:
+        raise _refusal(path, f"its weights do not fit its own description: {problem}", "train it again") from problem
+    return Bundle(card, network.eval(), header["digest"])
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """The header alone, for `rsseg info`; nothing is loaded."""
+    with _opened(str(path)) as file:
+        return _header(str(path), file.metadata())
+
+
+def is_bundle(path: str) -> bool:
+    return path.lower().endswith(".safetensors")
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, in the order of the names."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data if value.numel() else b"")
+    return found.hexdigest()
+
+
+def _read(path: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    with _opened(path) as file:
+        header = _header(path, file.metadata())
+        try:
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        except (SafetensorError, OSError) as problem:
+            raise _refusal(path, f"cannot be read: {problem}", "copy it again") from problem
+
+
+def _opened(path: str) -> Any:
+    if not Path(path).is_file():
+        raise _refusal(path, "no such file", "check the name; models end in .safetensors")
+    try:
+        return safe_open(path, "pt")
+    except (SafetensorError, OSError) as problem:
+        raise _refusal(
+            path,
+            f"is no rsseg model, or is damaged: {problem}",
+            "models are the .safetensors files that `rsseg adapt` writes",
+        ) from problem
+
+
+def _header(path: str, metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    text = (metadata or {}).get(KEY)
+    if text is None:
+        raise _refusal(
+            path,
+            "holds weights, but is no rsseg model",
+            "give weights of a backbone with --encoder-weights; models come from `rsseg adapt`",
+        )
+    header: dict[str, Any] = json.loads(text)
+    if header.get("format", 0) > FORMAT:
+        raise _refusal(path, f"was made by a newer rsseg ({header.get('rsseg')})", "update: pip install -U rsseg")
+    return header
+
+
+def _card_to_json(card: Card) -> dict[str, Any]:
+    return {
+        "architecture": card.architecture.as_json(),
+        "classes": card.scheme.to_json(),
+        "normalisation": card.normalisation.to_json(),
+        "gsd_m": card.gsd_m,
+        "method": card.method,
+        "settings": dict(card.settings),
+        "provenance": dict(card.provenance),
+        "scores": dict(card.scores),
+    }
+
+
+def _card_from_json(header: Mapping[str, Any], path: str) -> Card:
+    try:
+        return Card(
+            Architecture.from_json(header["architecture"]),
+            ClassScheme.from_json(header["classes"]),
+            Normalisation.from_json(header["normalisation"]),
+            header["gsd_m"],
+            header["method"],
+            header["settings"],
+            header["provenance"],
+            header["scores"],
+        )
+    except (KeyError, TypeError, ValueError) as problem:
+        raise _refusal(path, f"its description is incomplete: {problem}", "train it again") from problem
+
+
+def _refusal(path: str | Path, problem: str, hint: str) -> RssegError:
+    return RssegError(f"{path}: {problem}", hint, file=str(path))

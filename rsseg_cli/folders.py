@@ -1,0 +1,151 @@
+"""What a person's folders hold: scenes, and the labels that belong to them."""
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from rsseg_cli.classes import UNLABELLED, ClassScheme, join
+from rsseg_cli.errors import RssegError
+from rsseg_cli.labels import PolygonOptions, is_vector, open_labels
+from rsseg_cli.raster.labels import Ids, Labels, align_labels
+from rsseg_cli.raster.scene import Scene
+from rsseg_cli.raster.sources import RASTER_SUFFIXES, list_scenes, open_scene
+
+# Folders that lie side by side, images and labels of the same stems.
+PAIRED_FOLDERS = (("images", "labels"), ("image", "label"), ("images", "masks"), ("img_dir", "ann_dir"))
+LABEL_ENDING = re.compile(r"[_-](labels?|masks?|gt)$", re.IGNORECASE)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A scene, and labels on its grid."""
+
+    scene: Scene
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """What the person says about labels."""
+
+    file: str | None = None  # one label file for all scenes, FILE[:LAYER]
+    classes: ClassScheme | None = None
+    polygons: PolygonOptions | None = None
+
+
+def find_labelled(folders: Sequence[str], options: LabelOptions, bands: str | None = None) -> list[Labelled]:
+    """Every scene of the folders that has labels, all under one class scheme."""
+    pairs = [pair for folder in folders for pair in _pairs(folder, options)]
+    opened = [_open_pair(image, label, options, bands) for image, label in pairs]
+    return _under_one_scheme(opened)
+
+
+def find_scenes(folders: Sequence[str], bands: str | None = None) -> list[Scene]:
+    """Every raster of the folders that is no label map."""
+    names = [name for folder in folders for name in _images(folder)]
+    return [open_scene(name, bands) for name in names]
+
+
+def _images(folder: str) -> list[str]:
+    """Rasters of a folder, of its `images` folder if it has one; or what a pattern or name gives."""
+    if not Path(folder).is_dir():
+        return list_scenes([folder])
+    for images, _ in PAIRED_FOLDERS:
+        if (Path(folder) / images).is_dir():
+            return list_scenes([str(Path(folder) / images)])
+    return [name for name in list_scenes([folder]) if not LABEL_ENDING.search(Path(name).stem)]
+
+
+def _pairs(folder: str, options: LabelOptions) -> list[tuple[str, str]]:
+    images = _images(folder)
+    if options.file is not None:
+        return [(image, options.file) for image in images]
+    found = [(image, label) for image in images if (label := _label_of(image))]
+    if not found:
+        raise RssegError(
+            f"{folder}: holds {len(images)} images and no labels for them",
+            "put labels beside them (town_labels.tif or town_labels.gpkg beside town.tif, or images/ and labels/ with "
+            "the same names), or name them with --labels FILE",
+            file=folder,
+        )
+    if without := [Path(image).name for image in images if image not in dict(found)]:
+        logger.info("%s: no labels for %s; left out", folder, ", ".join(without[:5]))
+    return found
+
+
+def _label_of(image: str) -> str | None:
+    """The label file that belongs to an image, by its name and place."""
+    path = Path(image)
+    for images, labels in PAIRED_FOLDERS:
+        if path.parent.name == images and (beside := path.parent.parent / labels).is_dir():
+            return _named(beside, lambda stem: stem == path.stem)
+    own = _named(path.parent, lambda stem: LABEL_ENDING.sub("", stem) == path.stem and stem != path.stem)
+    if own:
+        return own
+    vectors = [p for p in path.parent.iterdir() if is_vector(str(p)) and not LABEL_ENDING.search(p.stem)]
+    return str(vectors[0]) if len(vectors) == 1 else None
+
+
+def _named(folder: Path, fits: object) -> str | None:
+    assert callable(fits)
+    usable = (p for p in sorted(folder.iterdir()) if p.suffix.lower() in RASTER_SUFFIXES or is_vector(str(p)))
+    return next((str(p) for p in usable if fits(p.stem)), None)
+
+
+def _open_pair(image: str, label: str, options: LabelOptions, bands: str | None) -> Labelled:
+    scene = open_scene(image, bands)
+    labels = open_labels(label, scene.grid, options.classes, options.polygons if is_vector(label) else None)
+    if labels.grid != scene.grid and scene.grid.crs is None and labels.grid.crs is None:
+        _refuse_other_size(scene, labels)
+    return Labelled(scene, align_labels(labels, scene.grid))
+
+
+def _refuse_other_size(scene: Scene, labels: Labels) -> None:
+    if labels.grid.shape != scene.grid.shape:
+        raise RssegError(
+            f"{labels.path}: is {labels.grid.width} x {labels.grid.height} pixels, its image "
+            f"{scene.path} {scene.grid.width} x {scene.grid.height}",
+            "without a coordinate system both must have the same size",
+            file=labels.path,
+        )
+
+
+def _under_one_scheme(pairs: list[Labelled]) -> list[Labelled]:
+    """The labels of all files with one set of ids."""
+    scheme = pairs[0].labels.scheme
+    for pair in pairs[1:]:
+        scheme, _ = join(pair.labels.scheme, scheme)
+    joined = []
+    for pair in pairs:
+        _, table = join(pair.labels.scheme, scheme)
+        joined.append(
+            replace(pair, labels=replace(pair.labels, scheme=scheme, source=_Renumbered(pair.labels.source, table)))
+        )
+    return joined
+
+
+@dataclass(frozen=True, eq=False)
+class _Renumbered:
+    """Labels under the ids of another scheme."""
+
+    source: Ids
+    table: NDArray[np.uint8]  # 256 entries
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        return self.table[self.source.read(window)]
+
+
+def positions(scheme: ClassScheme) -> NDArray[np.uint8]:
+    """Table from class id to its place among the network's outputs; unlabelled stays unlabelled."""
+    table = np.full(256, UNLABELLED, np.uint8)
+    for place, c in enumerate(scheme.classes):
+        table[c.id] = place
+    return table

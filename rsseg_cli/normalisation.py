@@ -1,0 +1,56 @@
+"""Bands brought to one scale: what a network sees is robustly standardised, about -3 to 3, 0 where there is nothing."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsseg_cli.errors import RssegError
+
+# Of a normal distribution the 2nd and the 98th percentile lie this many standard deviations apart.
+SPREAD = 4.107
+# Beyond this many spreads a value is a glint, a dead pixel or a wrong unit.
+LIMIT = 5.0
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How stored values become the network's: (value - centre) / spread, band by band."""
+
+    rule: str  # "robust": from the pixels of a domain; "fixed": from the number range alone
+    centres: tuple[float, ...]
+    spreads: tuple[float, ...]
+
+    def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Bands (band, y, x), or a batch of them; where there is nothing, 0."""
+        centres, spreads = (np.array(v, np.float32)[:, None, None] for v in (self.centres, self.spreads))
+        scaled = np.clip((values - centres) / spreads, -LIMIT, LIMIT)
+        return np.asarray(np.nan_to_num(scaled, copy=False, nan=0.0), np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rule": self.rule, "centres": list(self.centres), "spreads": list(self.spreads)}
+
+    @classmethod
+    def from_json(cls, entry: dict[str, Any]) -> "Normalisation":
+        return cls(str(entry["rule"]), tuple(map(float, entry["centres"])), tuple(map(float, entry["spreads"])))
+
+
+def robust(samples: Iterable[NDArray[np.float32]], names: tuple[str, ...], path: str) -> Normalisation:
+    """From samples (band, n) of valid pixels: the median, and the width between the 2nd and 98th percentile."""
+    pixels = np.concatenate(list(samples), axis=1)
+    if pixels.shape[1] == 0:
+        raise RssegError(f"{path}: holds nothing but nodata", "leave it out, or check its nodata value", file=path)
+    low, centre, high = np.nanpercentile(pixels, (2, 50, 98), axis=1)
+    spreads = (high - low) / SPREAD
+    if len(flat := np.flatnonzero(~(spreads > 0))):
+        # A constant band tells nothing; it must not be blown up to noise either.
+        spreads[flat] = np.maximum(np.abs(centre[flat]), 1.0)
+    return Normalisation("robust", tuple(centre.tolist()), tuple(spreads.tolist()))
+
+
+def fixed(dtype: str, bands: int) -> Normalisation:
+    """From the number range: 8 bit as 0-255, 16-bit reflectance as 0-10000, floats as 0-1."""
+    top = {"uint8": 255.0, "uint16": 10_000.0, "int16": 10_000.0}.get(dtype, 1.0)
+    return Normalisation("fixed", (top / 4,) * bands, (top / 8,) * bands)

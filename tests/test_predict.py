@@ -1,0 +1,120 @@
+"""The walk: every pixel once, blended without a seam, whatever the tiles, and the same when it goes on later."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.windows import Window
+
+from rsseg_cli.errors import RssegError
+from rsseg_cli.normalisation import Normalisation
+from rsseg_cli.predict import Side, Tiling, Walk
+from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.scene import Band, Scene
+
+PLAIN = Normalisation("fixed", (0.0, 0.0), (1.0, 1.0))
+SHAPE = (333, 471)
+
+
+class Held:
+    """Pixels in memory."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def read(self, window: Window, bands: Sequence[int]) -> np.ndarray:
+        rows, cols = window.toslices()
+        return self.values[list(bands), rows, cols]
+
+
+def scene(shape: tuple[int, int] = SHAPE) -> Scene:
+    values = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    values[:, :40, :200] = np.nan
+    grid = Grid(CRS.from_epsg(32633), Affine(1, 0, 0, 0, -1, 0), *shape)
+    return Scene("held.tif", grid, (Band("1", "float32"), Band("2", "float32")), Held(values))
+
+
+def each_pixel(bands: torch.Tensor) -> torch.Tensor:
+    """A network that looks at single pixels: its tiles agree in the overlaps."""
+    return torch.stack([bands[:, 0], bands[:, 1], bands.sum(dim=1)], dim=1)
+
+
+def by_place(bands: torch.Tensor) -> torch.Tensor:
+    """A network whose answer depends on the place in the tile, as those of real ones do near the edge."""
+    ramp = torch.linspace(-1, 1, bands.shape[-1]) + torch.linspace(0, 3, bands.shape[-2])[:, None]
+    return each_pixel(bands) + ramp
+
+
+def mapped(walk: Walk, first_row: int = 0, strip: torch.Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(logits, how often each pixel was given)."""
+    shape = walk.scene.grid.shape
+    logits, times = np.full((3, *shape), np.nan, np.float32), np.zeros(shape, int)
+    for cells, _ in walk.rows(first_row, strip):
+        for cell in cells:
+            place = cell.window.toslices()
+            logits[(slice(None), *place)] = cell.logits
+            times[place] += 1
+    return logits, times
+
+
+@pytest.mark.parametrize("tiling", [Tiling(192, 64, 2), Tiling(96, 32, 3), Tiling(1024, 64, 2), Tiling(128, 0, 5)])
+def test_every_pixel_is_given_once_and_weights_add_up_to_one(tiling: Tiling) -> None:
+    held = scene()
+    logits, times = mapped(Walk(held, PLAIN, each_pixel, 3, tiling))
+    assert (times == 1).all()
+    values = torch.from_numpy(PLAIN.apply(held.read().values))
+    np.testing.assert_allclose(logits, each_pixel(values[None])[0].numpy(), atol=1e-5)
+
+
+def test_the_number_of_readers_does_not_matter() -> None:
+    one, three = (mapped(Walk(scene(), PLAIN, by_place, 3, Tiling(192, 64, 2), readers))[0] for readers in (1, 3))
+    np.testing.assert_array_equal(one, three)
+
+
+@pytest.mark.parametrize("row", [1, 2])
+def test_a_walk_that_goes_on_later_ends_the_same(row: int) -> None:
+    walk = Walk(scene(), PLAIN, by_place, 3, Tiling(160, 48, 4))
+    whole, _ = mapped(walk)
+    strips = [strip for _, strip in walk.rows()]
+    later, times = mapped(walk, row, strips[row - 1])
+    assert 0 < times.mean() < 1
+    np.testing.assert_array_equal(later[:, times == 1], whole[:, times == 1])
+
+
+def test_the_network_sees_one_shape_and_only_tiles_with_something() -> None:
+    seen = []
+
+    def forward(bands: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(bands.shape))
+        return each_pixel(bands)
+
+    held = scene()
+    held.pixels.values[:, :200] = np.nan
+    walk = Walk(held, PLAIN, forward, 3, Tiling(96, 32, 4))
+    cells = [cell for row, _ in walk.rows() for cell in row]
+    assert len(set(seen)) == 1
+    assert len(seen) < len(list(walk.layout.batches(0)))
+    assert not any(cell.valid.any() for cell in cells if cell.window.row_off + cell.window.height <= 200)
+
+
+def test_tiles_are_no_larger_than_the_scene_needs() -> None:
+    side = Side.of(4096, Tiling(1024, 64, 1))
+    assert (side.count, side.tile_px) == (5, 896)
+    assert Side.of(300, Tiling(1024, 64, 1)).tile_px == 320
+    assert Side.of(1, Tiling(1024, 64, 1)).count == 1
+
+
+def test_seams_fade_evenly() -> None:
+    side = Side.of(1000, Tiling(400, 100, 1))
+    falling, rising = side.weights(0)[side.stride_px :], side.weights(1)[:100]
+    torch.testing.assert_close(falling + rising, torch.ones(100))
+    torch.testing.assert_close(rising, falling.flip(0))
+    assert (side.weights(0)[:100] == 1).all()
+
+
+def test_overlaps_of_three_tiles_are_refused() -> None:
+    with pytest.raises(RssegError, match="cannot be blended"):
+        Tiling(128, 64, 1)
