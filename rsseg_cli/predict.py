@@ -174,6 +174,10 @@ class Walk:
         across = self.layout.across
         return torch.zeros(self.classes, across.overlap_px, across.count * across.tile_px)
 
+    def strip_of(self, held: NDArray[np.float32]) -> Tensor:
+        """A strip that was kept on disk."""
+        return torch.from_numpy(held)
+
     def rows(self, first_row: int = 0, strip: Tensor | None = None) -> Iterator[tuple[list[Cell], Tensor]]:
         """The cells that each row of tiles finishes, and the strip that the next row needs.
 

@@ -1,9 +1,9 @@
 """Maps a scene with a model: open, walk, write."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from rsseg_cli.bundle import Bundle
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.delivery import check_target
 from rsseg_cli.errors import RssegError
-from rsseg_cli.predict import Cell, Engine, open_walk
+from rsseg_cli.journal import Journal, Pieces
+from rsseg_cli.predict import Cell, Engine, Walk, open_walk
 from rsseg_cli.progress import Track, untracked
 from rsseg_cli.raster.layout import Layout
 from rsseg_cli.raster.scene import Scene
@@ -72,19 +73,29 @@ def with_bands(scene: Scene, wanted: tuple[str, ...]) -> Scene:
 
 
 def map_scene(
-    scene: Scene, bundle: Bundle, outputs: Outputs, engine: Engine, gsd_m: float | None = None, track: Track = untracked
+    scene: Scene,
+    bundle: Bundle,
+    outputs: Outputs,
+    engine: Engine,
+    gsd_m: float | None = None,
+    *,
+    resume: bool = False,
+    track: Track = untracked,
 ) -> dict[str, Any]:
     """Writes the map of one scene; gives what was written and the area of every class."""
-    card = bundle.card
-    walk = open_walk(scene, bundle, engine, gsd_m or card.gsd_m)
-    tally = _Tally(card.scheme, scene.grid.row_areas())
+    walk = open_walk(scene, bundle, engine, gsd_m or bundle.card.gsd_m)
+    journal = Journal.beside(outputs.labels)
+    first = journal.start(_run_of(scene, bundle, outputs, engine, gsd_m), resume)
+    tally = _Tally(bundle.card.scheme, scene.grid.row_areas())
     with ExitStack() as stack:
         writers = _writers(stack, scene, bundle, outputs)
-        rows = walk.layout.down.count
-        for cells, _ in track(walk.rows(), f"mapping {Path(scene.path).name}", rows):
-            for cell in cells:
-                labels = _write(cell, writers, card.scheme)
-                tally.add(labels, cell.window)
+        rows = _all_rows(walk, journal, first, bundle.card.scheme, set(writers))
+        for pieces in track(rows, f"mapping {Path(scene.path).name}", walk.layout.down.count):
+            for window, stored in pieces:
+                for kind, values in stored.items():
+                    writers[kind].write(values, window)
+                tally.add(stored["labels"], window)
+    journal.remove()
     if not tally.pixels.sum():
         logger.warning("%s: holds nothing but nodata, and so does its map", scene.path)
     return {
@@ -93,6 +104,37 @@ def map_scene(
         "probabilities": str(outputs.probabilities) if outputs.probabilities else None,
         "confidence": str(outputs.confidence) if outputs.confidence else None,
         "classes": tally.to_json(),
+    }
+
+
+def _all_rows(walk: Walk, journal: Journal, first: int, scheme: ClassScheme, kinds: set[str]) -> Iterator[Pieces]:
+    """Rows that an earlier run finished, then the others; each is in the journal before it is given."""
+    strip = None
+    if first:
+        logger.info("%s: going on from row %d of %d", walk.scene.path, first, walk.layout.down.count)
+        yield from journal.rows(first)
+        strip = walk.strip_of(journal.strip(first - 1))
+    for row, (cells, below) in enumerate(walk.rows(first, strip), first):
+        pieces = [(cell.window, _stored(cell, scheme, kinds)) for cell in cells]
+        journal.add(row, pieces, below.numpy())
+        yield pieces
+
+
+def _run_of(scene: Scene, bundle: Bundle, outputs: Outputs, engine: Engine, gsd_m: float | None) -> dict[str, Any]:
+    """What must be the same for a run to go on where another stopped."""
+    path = Path(scene.path)
+    stamp = [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else None
+    return {
+        "rsseg": __version__,
+        "scene": scene.path,
+        "scene size and time": stamp,
+        "bands": list(scene.names),
+        "model": bundle.digest,
+        "tiling": asdict(engine.tiling),
+        "device": engine.device,
+        "precision": engine.precision,
+        "gsd": gsd_m,
+        "outputs": [str(path) for path in outputs.paths],
     }
 
 
@@ -121,20 +163,15 @@ def _writers(stack: ExitStack, scene: Scene, bundle: Bundle, outputs: Outputs) -
     return writers
 
 
-def _write(cell: Cell, writers: Mapping[str, RasterWriter], scheme: ClassScheme) -> NDArray[np.uint8]:
-    """The cell's class ids; ties go to the first class."""
+def _stored(cell: Cell, scheme: ClassScheme, kinds: set[str]) -> dict[str, NDArray[np.uint8]]:
+    """A cell as the outputs hold it: class ids, and probabilities in steps."""
     ids = np.array(scheme.ids, np.uint8)
-    labels = np.where(cell.valid, ids[cell.places], np.uint8(UNLABELLED))
-    writers["labels"].write(labels, cell.window)
-    if len(writers) > 1:
-        stored = np.rint(cell.probabilities / PROBABILITY_STEP)
-        stored = np.where(cell.valid, stored, UNLABELLED).astype(np.uint8)
-        if "probabilities" in writers:
-            writers["probabilities"].write(stored, cell.window)
-        if "confidence" in writers:
-            best = np.where(cell.valid, stored.max(axis=0), UNLABELLED).astype(np.uint8)
-            writers["confidence"].write(best, cell.window)
-    return labels
+    found = {"labels": np.where(cell.valid, ids[cell.places], np.uint8(UNLABELLED))}
+    if kinds & {"probabilities", "confidence"}:
+        steps = np.where(cell.valid, np.rint(cell.probabilities / PROBABILITY_STEP), UNLABELLED).astype(np.uint8)
+        best = np.where(cell.valid, steps.max(axis=0), UNLABELLED).astype(np.uint8)
+        found |= {"probabilities": steps, "confidence": best}
+    return {kind: values for kind, values in found.items() if kind in kinds}
 
 
 class _Tally:

@@ -37,6 +37,9 @@ def segment(
     ] = None,
     precision: Annotated[str, typer.Option(metavar="auto|float32|bfloat16", help="Numbers the network uses.")] = "auto",
     device: Device = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run of this map stopped.")
+    ] = False,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on with the others after a bad scene.")] = False,
     overwrite: Overwrite = False,
     creation_options: CreationOptions = None,
@@ -76,7 +79,7 @@ def segment(
         try:
             scene = open_mosaic(list_scenes(scenes), alpha) if mosaic else open_scene(name, None, alpha)
             scene = check(scene.select(bands), bundle, outputs)
-            done.append(map_scene(scene, bundle, outputs, engine, gsd, console.track))
+            done.append(map_scene(scene, bundle, outputs, engine, gsd, resume=resume, track=console.track))
             pixels += scene.grid.width * scene.grid.height
         except RssegError as error:
             if not keep_going:

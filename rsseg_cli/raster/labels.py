@@ -183,7 +183,7 @@ def _values_in(path: str, dataset: DatasetReader, indexes: Sequence[int]) -> lis
         if len(found) > MAX_VALUES:
             raise RssegError(
                 f"{path}: holds more than {MAX_VALUES} different values; this is no label map",
-                "name the label map, not the image",
+                "name the label map, not the image; a map of scores needs a --threshold in `rsseg evaluate`",
                 file=path,
             )
     return sorted(found)

@@ -1,6 +1,9 @@
 """rsseg adapt and rsseg segment, end to end on the sample scenes, with a model too young to be good."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +15,6 @@ SCENES = Path(__file__).parents[2] / "sample_scenes"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    import subprocess
-    import sys
-
     path = tmp_path_factory.mktemp("model") / "young.safetensors"
     call = ["adapt", "--source", SCENES / "source", "--steps", "12", "--batch", "2", "--crop-px", "64", "-o", path]
     ended = subprocess.run(
@@ -97,3 +97,44 @@ def test_a_model_is_described(rsseg, model: Path) -> None:
     said = rsseg("info", model).stdout
     for word in ("source-only", "tiny", "bare ground", "red, green, blue, nir", "0.5 m"):
         assert word in said
+
+
+@pytest.fixture
+def larger(tmp_path: Path, make_raster) -> Path:
+    values = np.random.default_rng(3).integers(1, 255, (4, 700, 500), dtype=np.uint8)
+    return make_raster("larger.tif", values, photometric="minisblack", alpha="unspecified")
+
+
+TILES = ("--tile-px", "192", "--overlap-px", "32", "--precision", "float32")
+
+
+def test_killed_and_resumed_gives_the_same_bytes_of_labels(rsseg, model: Path, larger: Path, tmp_path: Path) -> None:
+    assert rsseg("segment", larger, "--model", model, "-o", "whole.tif", *TILES).returncode == 0
+    for rows in (1, 3):
+        call = [sys.executable, "-m", "rsseg_cli", "segment", larger, "--model", model, "-o", f"k{rows}.tif", *TILES]
+        process = subprocess.Popen([str(word) for word in call], cwd=tmp_path, stderr=subprocess.DEVNULL)
+        journal = tmp_path / f".k{rows}.tif.rsseg-rows"
+        while not (journal / f"row{rows - 1}.npz").exists() and process.poll() is None:
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+        if (tmp_path / f"k{rows}.tif").exists():
+            continue  # it was done before the kill
+        ended = rsseg("segment", larger, "--model", model, "-o", f"k{rows}.tif", *TILES, "--resume")
+        assert ended.returncode == 0, ended.stderr
+        assert "going on from row" in ended.stderr
+        assert not journal.exists()
+        with rasterio.open(tmp_path / "whole.tif") as one, rasterio.open(tmp_path / f"k{rows}.tif") as other:
+            np.testing.assert_array_equal(one.read(), other.read())
+
+
+def test_a_run_with_other_settings_cannot_go_on(rsseg, model: Path, larger: Path, tmp_path: Path) -> None:
+    journal = tmp_path / ".m.tif.rsseg-rows"
+    journal.mkdir()
+    (journal / "run.json").write_text('{"model": "another"}')
+    ended = rsseg("segment", larger, "--model", model, "-o", "m.tif", *TILES, "--resume")
+    assert ended.returncode == 1
+    assert "differs in" in ended.stderr
+    assert "model" in ended.stderr
+    assert rsseg("segment", larger, "--model", model, "-o", "m.tif", *TILES).returncode == 0
+    assert not journal.exists()
