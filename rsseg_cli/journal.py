@@ -83,7 +83,8 @@ class Journal:
 
     def _write(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         new = self.folder / f"{name}.new.npz"
-        np.savez_compressed(new, **arrays)  # type: ignore[arg-type]
+        save = np.savez if STRIP in arrays else np.savez_compressed  # fractions hardly compress, labels do
+        save(new, **arrays)  # type: ignore[arg-type]
         new.replace(self.folder / f"{name}.npz")
 
 

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 class Tiling:
     """How scenes are cut. A map depends on these three, and on nothing else about the walk."""
 
-    tile_px: int = 1024  # a tile's side at most; scenes are cut into equal tiles
+    tile_px: int = 512  # a tile's side at most; scenes are cut into equal tiles
     overlap_px: int = 64  # shared with the next tile, faded over
     batch: int = 2  # tiles that go through the network together
 

@@ -29,7 +29,7 @@ def segment(
     confidence: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the probability of the class that won.")
     ] = None,
-    tile_px: Annotated[int, typer.Option(min=64, help="Side of a tile, at most.")] = 1024,
+    tile_px: Annotated[int, typer.Option(min=64, help="Side of a tile, at most.")] = 512,
     overlap_px: Annotated[int, typer.Option(min=0, help="Pixels over which neighbouring tiles fade.")] = 64,
     batch: Annotated[int, typer.Option(min=1, help="Tiles that go through the network together.")] = 2,
     gsd: Annotated[

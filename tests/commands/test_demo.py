@@ -8,18 +8,24 @@ import rasterio
 from rsseg_cli.raster.sources import open_scene
 
 
-def test_the_demo_writes_scenes_and_scores_maps(rsseg, tmp_path: Path) -> None:
+def test_the_demo_runs_every_command_on_its_own_scenes(rsseg, tmp_path: Path) -> None:
     ended = rsseg("demo", "d", "--size", "128", "--json")
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     assert all((tmp_path / "d" / name).is_file() for name in found["files"])
-    source, target = (run["result"] for run in found["runs"] if run["command"][0] == "evaluate")
-    assert 0 < target["miou"] < source["miou"] < 1
+    assert [run["command"][0] for run in found["runs"]] == ["info", "adapt", "segment", "evaluate", "evaluate"]
+    source, target = (run["result"]["miou"] for run in found["runs"][-2:])
+    assert 0.1 < target < source < 1
     scene = open_scene(tmp_path / "d" / "target" / "karst_1.tif")
     assert scene.names == ("nir", "red", "green", "blue")
     assert scene.grid.gsd_m == 0.8
     assert scene.date == "2023-10-07"
-    with rasterio.open(tmp_path / "d" / "truth" / "karst_1_labels.tif") as truth:
-        assert (truth.crs, truth.transform, truth.shape) == (scene.grid.crs, scene.grid.transform, scene.grid.shape)
+    for folder, name in (("truth", "karst_1"), ("maps", "karst_1")):
+        with rasterio.open(tmp_path / "d" / folder / f"{name}_labels.tif") as labels:
+            assert (labels.crs, labels.transform, labels.shape) == (
+                scene.grid.crs,
+                scene.grid.transform,
+                scene.grid.shape,
+            )
     again = rsseg("demo", "d", "--size", "128")
     assert (again.returncode, "exists already" in again.stderr) == (1, True)

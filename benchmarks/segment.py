@@ -1,0 +1,178 @@
+"""`rsseg segment` beside the network alone (the limit) and beside a plain sliding window, on one drawn scene.
+
+    python benchmarks/segment.py [--size 4096] [--encoder mit-b0] [--runs 3] [--threads 2]
+
+The limit is the same network on the scene's own pixels without overlap, in the best of a few batches and tile sizes.
+The plain script is the usual loop: batch 1, float32, half a tile of overlap, logits of the whole raster in memory.
+Every run is a process of its own; runs alternate, medians are printed.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+BANDS = ("red", "green", "blue")
+CLASSES = 6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=4096)
+    parser.add_argument("--encoder", default="mit-b0")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--plain-size", type=int, default=2048, help="side of the crop that the plain script maps")
+    parser.add_argument("--tile-px", type=int, default=1024)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--part", choices=["prepare", "limit", "plain"], help="run one part only (used by itself)")
+    parser.add_argument("--folder", type=Path)
+    options = parser.parse_args()
+    if options.part:
+        {"prepare": prepare, "limit": limit, "plain": plain}[options.part](options)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        options.folder = Path(folder)
+        part(options, "prepare")
+        found: dict[str, list[dict[str, Any]]] = {"limit": [], "rsseg": [], "plain": []}
+        for _ in range(options.runs):
+            found["limit"].append(part(options, "limit"))
+            found["rsseg"].append(run_segment(options))
+            found["plain"].append(part(options, "plain"))
+    show(options, found)
+
+
+def show(options: argparse.Namespace, found: dict[str, list[dict[str, Any]]]) -> None:
+    speed = {name: statistics.median(run["mpx_s"] for run in runs) for name, runs in found.items()}
+    peak = {name: statistics.median(run["peak_mib"] for run in runs) for name, runs in found.items()}
+    print(f"{options.encoder}, {options.size} px, {options.threads} threads, median of {options.runs}")
+    print("| what | Mpx/s | of the limit | times the plain script | peak MiB |\n|---|---|---|---|---|")
+    for name in found:
+        of_limit, times = speed[name] / speed["limit"], speed[name] / speed["plain"]
+        print(f"| {name} | {speed[name]:.3f} | {of_limit:.2f} | {times:.1f} | {peak[name]:.0f} |")
+    print("limit:", found["limit"][0]["setting"])
+
+
+def part(options: argparse.Namespace, name: str) -> dict[str, Any]:
+    words = ["--size", options.size, "--encoder", options.encoder, "--threads", options.threads, "--plain-size"]
+    call = [__file__, *words, options.plain_size, "--part", name, "--folder", options.folder]
+    return measured([sys.executable, *map(str, call)], options)
+
+
+def run_segment(options: argparse.Namespace) -> dict[str, Any]:
+    """The whole command, start-up included."""
+    words = ["segment", options.folder / "scene.tif", "--model", options.folder / "m.safetensors", "--overwrite"]
+    tiling = [
+        "--tile-px",
+        options.tile_px,
+        "--batch",
+        options.batch,
+        "-o",
+        options.folder / "map.tif",
+        "--quiet",
+        "--json",
+    ]
+    started = time.perf_counter()
+    found = measured([sys.executable, "-m", "rsseg_cli", *map(str, [*words, *tiling])], options)
+    return {"mpx_s": options.size**2 / 1e6 / (time.perf_counter() - started), "peak_mib": found["peak_mib"]}
+
+
+def measured(call: list[str], options: argparse.Namespace) -> dict[str, Any]:
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+    process = subprocess.Popen(call, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    text = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, text
+    result: dict[str, Any] = json.loads(text.splitlines()[-1]) if text.strip() else {}
+    return result | {"peak_mib": usage.ru_maxrss / 1024}
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """A scene of repeated sample ground, and a model of random weights."""
+    import numpy as np
+    import torch
+    from rsseg_models.network import Architecture, build
+
+    from rsseg_cli.bundle import Card, save_bundle
+    from rsseg_cli.classes import ClassScheme
+    from rsseg_cli.normalisation import Normalisation
+    from rsseg_cli.raster.layout import Layout
+    from rsseg_cli.raster.write import create_raster
+    from rsseg_cli.samples import draw_samples
+    from rsseg_cli.samples.folder import grid_of
+
+    scene = next(iter(draw_samples(1024)))
+    times = -(-options.size // 1024)
+    image = np.tile(scene.image[:3], (1, times, times))[:, : options.size, : options.size]
+    grid = grid_of(scene)
+    grid = type(grid)(grid.crs, grid.transform, options.size, options.size)
+    with create_raster(options.folder / "scene.tif", grid, Layout(BANDS, "uint8", None)) as writer:
+        writer.write(image, grid.window)
+    torch.manual_seed(0)
+    network = build(Architecture(options.encoder, BANDS, CLASSES))
+    normalisation = Normalisation("fixed", (100.0,) * 3, (40.0,) * 3)
+    card = Card(network.architecture, ClassScheme.of_values(range(CLASSES)), normalisation, 0.5, "source-only")
+    save_bundle(options.folder / "m.safetensors", card, network)
+
+
+def limit(options: argparse.Namespace) -> None:
+    """The network alone on tensors, best of a few settings."""
+    import torch
+    from rsseg_models.devices import choose_precision, forward_of
+
+    from rsseg_cli.bundle import load_bundle
+
+    torch.set_num_threads(options.threads)
+    network = load_bundle(options.folder / "m.safetensors").network
+    best: dict[str, Any] = {"mpx_s": 0.0}
+    for tile, batch in ((512, 1), (512, 4), (768, 2), (896, 2), (1024, 1), (1024, 2)):
+        forward = forward_of(network, "cpu", choose_precision("auto", "cpu"))
+        bands = torch.randn(batch, len(BANDS), tile, tile)
+        forward(bands)
+        seconds = []
+        for _ in range(3):
+            started = time.perf_counter()
+            forward(bands)
+            seconds.append(time.perf_counter() - started)
+        speed = batch * tile**2 / 1e6 / statistics.median(seconds)
+        if speed > best["mpx_s"]:
+            best = {"mpx_s": speed, "setting": f"tile {tile}, batch {batch}, {choose_precision('auto', 'cpu')}"}
+    print(json.dumps(best))
+
+
+def plain(options: argparse.Namespace) -> None:
+    """What a script of the usual kind does."""
+    import numpy as np
+    import rasterio
+    import torch
+
+    from rsseg_cli.bundle import load_bundle
+
+    torch.set_num_threads(options.threads)
+    network = load_bundle(options.folder / "m.safetensors").network
+    size, tile = min(options.plain_size, options.size), 512
+    started = time.perf_counter()
+    with rasterio.open(options.folder / "scene.tif") as dataset:
+        image = (dataset.read(window=((0, size), (0, size))).astype(np.float32) - 100) / 40
+    sums, times = np.zeros((CLASSES, size, size), np.float32), np.zeros((size, size), np.float32)
+    places = [*range(0, size - tile, tile // 2), size - tile]
+    with torch.inference_mode():
+        for row in places:
+            for col in places:
+                part = np.s_[row : row + tile, col : col + tile]
+                crop = torch.from_numpy(image[(slice(None), *part)])[None]
+                sums[(slice(None), *part)] += network(crop)[0].numpy()
+                times[part] += 1
+    np.save(options.folder / "plain.npy", (sums / times).argmax(axis=0).astype(np.uint8))
+    print(json.dumps({"mpx_s": size**2 / 1e6 / (time.perf_counter() - started)}))
+
+
+if __name__ == "__main__":
+    main()
