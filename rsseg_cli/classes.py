@@ -134,6 +134,10 @@ class ClassScheme:
             file=path,
         )
 
+    def as_written(self) -> "ClassScheme":
+        """The scheme of a map that holds the ids themselves, whatever the labels it was learned from held."""
+        return ClassScheme(tuple(replace(c, values=(c.id,)) for c in self.classes))
+
     def to_json(self) -> list[dict[str, Any]]:
         return [{"id": c.id, "name": c.name, "color": c.color, "values": list(c.values)} for c in self.classes]
 

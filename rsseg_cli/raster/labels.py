@@ -110,7 +110,11 @@ def open_label_raster(path: str, classes: ClassScheme | None = None) -> Labels:
             unlabelled = _implied_unlabelled(dataset, indexes) if not set(values) <= {0, UNLABELLED} else ()
             scheme = _discovered(path, dataset, [v for v in values if v not in unlabelled], indexes)
             if unlabelled and UNLABELLED in values:
-                logger.info("%s: 255 counts as unlabelled (a --classes file can give it a name)", path)
+                logger.info(
+                    "%s: 255 counts as unlabelled (a --classes file can give it a name)",
+                    path,
+                    extra={"topic": "255 is unlabelled"},
+                )
     if not scheme.classes:
         logger.warning("%s: no pixel is labelled", path)
     return Labels(path, grid, scheme, RasterIds(path, scheme, indexes, unlabelled))

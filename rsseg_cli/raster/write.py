@@ -72,7 +72,7 @@ def create_labels(
     tags: Mapping[str, str] | None = None,
 ) -> Iterator[RasterWriter]:
     """A label map: 8-bit ids, 255 for nothing; colours and names inside, and in a QML beside it for QGIS."""
-    tags = {CLASSES_TAG: json.dumps(scheme.to_json()), **(tags or {})}
+    tags = {CLASSES_TAG: json.dumps(scheme.as_written().to_json()), **(tags or {})}
     layout = Layout(("class",), "uint8", UNLABELLED, overviews="NEAREST", tags=tags, scheme=scheme)
     with create_raster(path, grid, layout, overwrite=overwrite, inputs=inputs, options=options) as writer:
         yield writer

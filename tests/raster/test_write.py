@@ -20,9 +20,11 @@ from rio_cogeo.cogeo import cog_validate
 
 from rsseg_cli import delivery
 from rsseg_cli.class_files import read_classes
+from rsseg_cli.classes import ClassScheme
 from rsseg_cli.errors import RssegError
 from rsseg_cli.raster import write as module
 from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.labels import open_label_raster
 from rsseg_cli.raster.layout import Layout
 from rsseg_cli.raster.verify import verify_raster
 from rsseg_cli.raster.write import create_labels, create_raster, creation_options
@@ -546,3 +548,13 @@ def test_a_tampered_file_that_is_not_a_tiff(path: Path) -> None:
     path.write_text("<VRTDataset rasterXSize='1' rasterYSize='1'/>")
     with pytest.raises(RssegError, match=r"^target\.tif"):
         verify_raster(path, SMALL, LABELS, Path("target.tif"))
+
+
+@pytest.mark.parametrize("values", [(), (311, 312)])
+def test_a_map_is_read_back_whatever_its_classes_were_learned_from(path: Path, values: tuple[int, ...]) -> None:
+    scheme = ClassScheme.of_names([("forest", values, None), ("water", (511,) if values else (), None)])
+    with create_labels(path, SQUARE, scheme) as writer:
+        writer.write(np.ones(SQUARE.shape, np.uint8), SQUARE.window)
+    labels = open_label_raster(str(path))
+    assert labels.scheme.names == ("forest", "water")
+    assert (labels.read() == 1).all()
