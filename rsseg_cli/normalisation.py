@@ -13,6 +13,13 @@ from rsseg_cli.errors import RssegError
 SPREAD = 4.107
 # Beyond this many spreads a value is a glint, a dead pixel or a wrong unit.
 LIMIT = 5.0
+# (centre, spread) of ordinary photographs, and of reflectance over land.
+FIXED = {
+    "uint8": (0.45 * 255, 0.225 * 255),
+    "uint16": (1500.0, 1000.0),
+    "int16": (1500.0, 1000.0),
+    "float32": (0.15, 0.1),
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,6 @@ def robust(samples: Iterable[NDArray[np.float32]], names: tuple[str, ...], path:
 
 
 def fixed(dtype: str, bands: int) -> Normalisation:
-    """From the number range: 8 bit as 0-255, 16-bit reflectance as 0-10000, floats as 0-1."""
-    top = {"uint8": 255.0, "uint16": 10_000.0, "int16": 10_000.0}.get(dtype, 1.0)
-    return Normalisation("fixed", (top / 4,) * bands, (top / 8,) * bands)
+    """From the number range: 8 bit as photographs, 16 bit as reflectance times 10000, floats as reflectance."""
+    centre, spread = FIXED.get(dtype, FIXED["float32"])
+    return Normalisation("fixed", (centre,) * bands, (spread,) * bands)
