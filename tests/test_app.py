@@ -24,9 +24,12 @@ def loaded_after(*arguments: str) -> set[str]:
     return set(ended.stderr.split())
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("info", "--help"), ("evaluate", "--help"), ("demo", "--help")])
+COMMANDS = ("adapt", "segment", "evaluate", "info", "demo")
+
+
+@pytest.mark.parametrize("arguments", [(), *((command,) for command in COMMANDS)])
 def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
-    loaded = loaded_after(*arguments)
+    loaded = loaded_after(*arguments, "--help")
     assert "typer" in loaded
     assert not loaded & set(HEAVY)
 
@@ -41,12 +44,12 @@ def test_label_rasters_are_scored_without_torch_or_geopandas(make_raster) -> Non
 def test_without_arguments_it_explains_itself(rsseg) -> None:
     ended = rsseg()
     assert ended.returncode == 2
-    for command in ("info", "evaluate", "demo"):
+    for command in COMMANDS:
         assert command in ended.stdout + ended.stderr
 
 
 def test_every_command_has_a_runnable_example(rsseg) -> None:
-    for command in ("info", "evaluate", "demo"):
+    for command in COMMANDS:
         assert f"rsseg {command}" in rsseg(command, "--help").stdout.split("Example:")[1]
 
 
