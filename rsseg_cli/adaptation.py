@@ -153,9 +153,8 @@ def validate(network: SegmentationNetwork, domain: Domain, device: str) -> dict[
         for block in held_back:
             truth[block.toslices()] = positions(domain.scheme)[pair.labels.read(block)]
         walk = Walk(pair.scene, normalisation, forward, len(scheme.classes), Tiling(512, 64, 1))
-        for cells, _ in walk.rows():
-            for cell in cells:
-                confusion.add(truth[cell.window.toslices()], cell.places.astype(np.uint8))
+        for cell, _ in walk.cells():
+            confusion.add(truth[cell.window.toslices()], cell.places.astype(np.uint8))
     return confusion.figures()
 
 

@@ -178,22 +178,21 @@ class Walk:
         """A strip that was kept on disk."""
         return torch.from_numpy(held)
 
-    def rows(self, first_row: int = 0, strip: Tensor | None = None) -> Iterator[tuple[list[Cell], Tensor]]:
-        """The cells that each row of tiles finishes, and the strip that the next row needs.
+    def cells(self, first_row: int = 0, strip: Tensor | None = None) -> Iterator[tuple[Cell, Tensor | None]]:
+        """Each cell as soon as it is finished; with the last one of a row, the strip that the next row needs.
 
         A walk goes on where another stopped when it is given the next row and the last strip.
         """
         layout = self.layout
         fade = _Fade(layout, self.empty_strip() if strip is None else strip)
-        cells: list[Cell] = []
         for number, logits, valid in self._tiles(layout, first_row):
             row, col = layout.place(number)
             if row < first_row:
                 continue  # seen again only because it shares a batch with the row to go on with
-            cells.append(_cell(layout, row, col, fade.add(row, col, logits), valid))
-            if col == layout.across.count - 1:
-                yield cells, fade.below
-                fade, cells = _Fade(layout, fade.below), []
+            ends_row = col == layout.across.count - 1
+            yield _cell(layout, row, col, fade.add(row, col, logits), valid), fade.below if ends_row else None
+            if ends_row:
+                fade = _Fade(layout, fade.below)
 
     def _tiles(self, layout: Layout, first_row: int) -> Iterator[tuple[int, Tensor | None, NDArray[np.bool_]]]:
         """Number, logits and valid pixels of every tile; no logits where there is nothing to see."""

@@ -114,10 +114,15 @@ def _all_rows(walk: Walk, journal: Journal, first: int, scheme: ClassScheme, kin
         logger.info("%s: going on from row %d of %d", walk.scene.path, first, walk.layout.down.count)
         yield from journal.rows(first)
         strip = walk.strip_of(journal.strip(first - 1))
-    for row, (cells, below) in enumerate(walk.rows(first, strip), first):
-        pieces = [(cell.window, _stored(cell, scheme, kinds)) for cell in cells]
-        journal.add(row, pieces, below.numpy())
-        yield pieces
+    row = first
+    pieces: Pieces = []
+    for cell, below in walk.cells(first, strip):
+        # Stored at once: the scores of a whole row would fill the memory on wide scenes.
+        pieces.append((cell.window, _stored(cell, scheme, kinds)))
+        if below is not None:
+            journal.add(row, pieces, below.numpy())
+            yield pieces
+            row, pieces = row + 1, []
 
 
 def _run_of(scene: Scene, bundle: Bundle, outputs: Outputs, engine: Engine, gsd_m: float | None) -> dict[str, Any]:

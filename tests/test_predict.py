@@ -52,11 +52,10 @@ def mapped(walk: Walk, first_row: int = 0, strip: torch.Tensor | None = None) ->
     """(logits, how often each pixel was given)."""
     shape = walk.scene.grid.shape
     logits, times = np.full((3, *shape), np.nan, np.float32), np.zeros(shape, int)
-    for cells, _ in walk.rows(first_row, strip):
-        for cell in cells:
-            place = cell.window.toslices()
-            logits[(slice(None), *place)] = cell.logits
-            times[place] += 1
+    for cell, _ in walk.cells(first_row, strip):
+        place = cell.window.toslices()
+        logits[(slice(None), *place)] = cell.logits
+        times[place] += 1
     return logits, times
 
 
@@ -78,7 +77,7 @@ def test_the_number_of_readers_does_not_matter() -> None:
 def test_a_walk_that_goes_on_later_ends_the_same(row: int) -> None:
     walk = Walk(scene(), PLAIN, by_place, 3, Tiling(160, 48, 4))
     whole, _ = mapped(walk)
-    strips = [strip for _, strip in walk.rows()]
+    strips = [strip for _, strip in walk.cells() if strip is not None]
     later, times = mapped(walk, row, strips[row - 1])
     assert 0 < times.mean() < 1
     np.testing.assert_array_equal(later[:, times == 1], whole[:, times == 1])
@@ -94,7 +93,7 @@ def test_the_network_sees_one_shape_and_only_tiles_with_something() -> None:
     held = scene()
     held.pixels.values[:, :200] = np.nan
     walk = Walk(held, PLAIN, forward, 3, Tiling(96, 32, 4))
-    cells = [cell for row, _ in walk.rows() for cell in row]
+    cells = [cell for cell, _ in walk.cells()]
     assert len(set(seen)) == 1
     assert len(seen) < len(list(walk.layout.batches(0)))
     assert not any(cell.valid.any() for cell in cells if cell.window.row_off + cell.window.height <= 200)
