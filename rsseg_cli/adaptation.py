@@ -34,6 +34,7 @@ from rsseg_cli.segmentation import with_bands
 ADAPTERS = {"source-only": SourceOnly}
 # Steps that reach their best on a CPU in about five minutes; from nothing it takes more than from published weights.
 STEPS = {"from nothing": 1200, "from weights": 600}
+PRECISIONS = ("auto", "float32", "bfloat16")
 CHECKPOINT_EVERY = 100
 LOG_EVERY = 50
 
@@ -111,7 +112,9 @@ def adapt(
     network = _network(request, plan).to(device)
     settings = _settings(Settings, request.settings, device)
     weights = class_weights(plan.domain.training).to(device)
-    adapter = SourceOnly(network, settings, plan.steps, weights, pretrained=request.encoder_weights is not None)
+    adapter = ADAPTERS[request.method](
+        network, settings, plan.steps, weights, pretrained=request.encoder_weights is not None
+    )
     _train(adapter, request, plan, device, track)
     scores = validate(adapter.network, plan.domain, device)
     card = Card(
@@ -232,6 +235,8 @@ def _settings(kind: type[Settings], given: Mapping[str, str], device: str) -> Se
             values[name] = known[name](text)
         except ValueError as problem:
             raise RssegError(f"--set {name}={text}: not a {known[name].__name__}", "give a number") from problem
+    if values.get("precision", "auto") not in PRECISIONS:
+        raise RssegError(f"--set precision={values['precision']}: not a precision", f"use {' or '.join(PRECISIONS)}")
     if values.get("precision", "auto") == "auto":
         quick = choose_precision("auto", device) == torch.bfloat16
         values["precision"] = "bfloat16" if quick else "float32"

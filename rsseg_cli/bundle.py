@@ -96,10 +96,6 @@ def read_card(path: str | Path) -> dict[str, Any]:
         return _header(str(path), file.metadata())
 
 
-def is_bundle(path: str) -> bool:
-    return path.lower().endswith(".safetensors")
-
-
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, types, shapes and bytes, in the order of the names."""
     found = hashlib.sha256()

@@ -22,7 +22,7 @@ from rsseg_cli.errors import RssegError
 from rsseg_cli.folders import Labelled, positions
 from rsseg_cli.normalisation import Normalisation, fixed, robust
 from rsseg_cli.raster.align import align
-from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.grid import SAME_GSD, Grid
 from rsseg_cli.raster.labels import align_labels
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.raster.tiles import block_count, blocks
@@ -30,8 +30,6 @@ from rsseg_cli.raster.tiles import block_count, blocks
 CENSUS_PX = 64  # side of the blocks whose labels are counted
 SAMPLED_BLOCKS = 256  # of a domain, for its statistics
 BUFFER_PX = 16  # around validation blocks
-# Sizes on the ground closer than this are taken as equal.
-SAME_GSD = 0.05
 # No crop with more than this of one class, if another try finds one with less.
 MOST_OF_ONE = 0.75
 TRIES = 8

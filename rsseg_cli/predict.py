@@ -23,15 +23,13 @@ from torch import Tensor
 from rsseg_cli.bundle import Bundle
 from rsseg_cli.errors import RssegError
 from rsseg_cli.normalisation import Normalisation
-from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.grid import SAME_GSD, Grid
 from rsseg_cli.raster.scene import Scene
 
 # Networks halve the resolution five times.
 STEP_PX = 32
 # Batches read ahead of the network.
 AHEAD = 2
-# Sizes on the ground closer than this are taken as equal.
-SAME_GSD = 0.05
 
 Forward = Callable[[Tensor], Tensor]
 

@@ -64,10 +64,14 @@ def with_bands(scene: Scene, wanted: tuple[str, ...]) -> Scene:
             ", ".join(wanted),
         )
         return scene
+    order = ",".join(f"{name}={number}" for number, name in enumerate(wanted, 1))
+    hint = f"say which is which: --bands {order}"
+    if len(scene.bands) < len(wanted):
+        hint = "map scenes that have these bands, or learn a model from the bands that this one has"
     raise RssegError(
         f"{scene.path} has {len(scene.bands)} bands: {', '.join(scene.names)}; the model needs {len(wanted)}: "
         f"{', '.join(wanted)}",
-        f"say which is which: --bands {','.join(f'{name}={number}' for number, name in enumerate(wanted, 1))}",
+        hint,
         file=scene.path,
     )
 

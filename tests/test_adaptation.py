@@ -70,6 +70,10 @@ def test_settings_are_typed_and_known() -> None:
     assert parse_settings(["a=1", "b = x"]) == {"a": "1", "b": "x"}
     with pytest.raises(RssegError, match="not of the form"):
         parse_settings(["learning_rate"])
-    for settings, match in (({"speed": "1"}, "no such setting"), ({"clip": "far"}, "not a float")):
+    for settings, match in (
+        ({"speed": "1"}, "no such setting"),
+        ({"clip": "far"}, "not a float"),
+        ({"precision": "float99"}, "not a precision"),
+    ):
         with pytest.raises(RssegError, match=match):
             adapt(Request(**{**vars(REQUEST), "settings": settings}), make_plan(REQUEST), Path("never.safetensors"))

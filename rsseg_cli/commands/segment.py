@@ -2,13 +2,15 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from rsseg_cli.commands.options import Alpha, Bands, CreationOptions, Device, Overwrite, with_console
 from rsseg_cli.console import Console
 from rsseg_cli.errors import RssegError
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @with_console
@@ -35,7 +37,7 @@ def segment(
     gsd: Annotated[
         float | None, typer.Option(metavar="METRES", help="Size on the ground to map at. Default: the model's.")
     ] = None,
-    precision: Annotated[str, typer.Option(metavar="auto|float32|bfloat16", help="Numbers the network uses.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Numbers the network uses.")] = "auto",
     device: Device = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted run of this map stopped.")

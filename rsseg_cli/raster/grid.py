@@ -17,6 +17,8 @@ from rasterio.windows import Window
 SCALE_TOLERANCE = 0.01
 # Origins closer than this part of a pixel are the same lattice: files round their corners.
 LATTICE_TOLERANCE_PX = 1e-4
+# Sizes on the ground closer than this part are taken as equal: nothing is resampled.
+SAME_GSD = 0.05
 # Rows whose pixels are measured on the ellipsoid; between them areas are interpolated.
 AREA_SAMPLES = 257
 

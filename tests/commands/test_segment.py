@@ -88,7 +88,8 @@ def test_one_bad_scene_of_many(rsseg, model: Path, make_raster, tmp_path: Path) 
     assert ended.returncode == 1
     assert [p.name for p in (tmp_path / "m").glob("*.tif")] == ["karst_1_labels.tif"]
     assert "bad.tif has 3 bands" in ended.stderr
-    assert "--bands" in ended.stderr
+    assert "hint: map scenes that have these bands" in ended.stderr
+    assert rsseg("segment", good, "--model", model, "--precision", "float99").returncode == 2
 
 
 def test_a_model_is_described(rsseg, model: Path) -> None:
