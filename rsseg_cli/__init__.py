@@ -1,7 +1,12 @@
 """rsseg: map land cover and find change in imagery nobody has labelled."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rsseg_cli.evaluation import evaluate
+    from rsseg_cli.raster.sources import open_scene
+    from rsseg_cli.segmentation import segment
 
 __version__ = "0.1.0"
 
@@ -9,8 +14,9 @@ __version__ = "0.1.0"
 _VERBS = {
     "open_scene": "rsseg_cli.raster.sources",
     "evaluate": "rsseg_cli.evaluation",
+    "segment": "rsseg_cli.segmentation",
 }
-__all__ = ["__version__", "evaluate", "open_scene"]
+__all__ = ["__version__", "evaluate", "open_scene", "segment"]
 
 
 def __getattr__(name: str) -> Any:

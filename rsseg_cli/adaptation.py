@@ -1,254 +1,342 @@
-"""Learns a model from labelled scenes: find, check, draw, optimise, keep."""
+"""Learns a model from a plan: start, optimise, score, keep."""
 
+import copy
 import json
 import logging
+import math
+import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from rsseg_models import source_only
 from rsseg_models.devices import choose_precision, forward_of
 from rsseg_models.errors import ModelError
-from rsseg_models.loading import load_encoder_weights
-from rsseg_models.network import Architecture, SegmentationNetwork, build
-from rsseg_models.optimise import optimise
-from rsseg_models.source_only import Settings, SourceOnly
-from rsseg_models.weights import read_weights
+from rsseg_models.loading import inherit, load_encoder_weights, open_encoder, open_weights
+from rsseg_models.network import Architecture, SegmentationNetwork, build, count_parameters
+from rsseg_models.optimise import Adapter, Report, optimise, typical_seconds
 
 from rsseg_cli import __version__
-from rsseg_cli.bundle import Card, save_bundle
-from rsseg_cli.classes import UNLABELLED, ClassScheme
-from rsseg_cli.delivery import check_target
+from rsseg_cli.bundle import Card, load_bundle, save_bundle
 from rsseg_cli.errors import RssegError
-from rsseg_cli.folders import LabelOptions, find_labelled, find_scenes, positions
-from rsseg_cli.normalisation import Normalisation
-from rsseg_cli.patches import Crops, Domain, Drawer, class_weights, coarsest_gsd, normalisation_of, open_domain
-from rsseg_cli.predict import Tiling, Walk, device_for
+from rsseg_cli.patches import Drawer, class_weights
+from rsseg_cli.plan import Plan, Request, check_output
+from rsseg_cli.predict import device_for
 from rsseg_cli.progress import Track, untracked
-from rsseg_cli.scores import Confusion
-from rsseg_cli.segmentation import with_bands
+from rsseg_cli.settings import fill_known
+from rsseg_cli.validation import seen_windows, validate
 
-ADAPTERS = {"source-only": SourceOnly}
+ADAPTERS = {"source-only": (source_only.SourceOnly, source_only.Settings)}
 # Steps that reach their best on a CPU in about five minutes; from nothing it takes more than from published weights.
 STEPS = {"from nothing": 1200, "from weights": 600}
-PRECISIONS = ("auto", "float32", "bfloat16")
 CHECKPOINT_EVERY = 100
 LOG_EVERY = 50
+# What is tried out, at most, to learn how long a step takes.
+TRIAL_STEPS, TRIAL_S = 8, 4.0
+# Of the time there is, what is planned for; steps may turn out slower than those tried.
+SPARE = 0.95
+# A model of fewer steps knows next to nothing.
+FEW_STEPS = 50
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the person asked for."""
+class Pace:
+    """How many steps, and what they cost."""
 
-    sources: tuple[str, ...]
-    targets: tuple[str, ...] = ()
-    method: str = "source-only"
-    encoder: str = "tiny"
-    encoder_weights: str | None = None
-    labels: LabelOptions = field(default_factory=LabelOptions)
-    source_bands: str | None = None
-    target_bands: str | None = None
-    gsd_m: float | None = None
-    normalise: str = "robust"
-    steps: int | None = None
-    crops: Crops = field(default_factory=Crops)
-    settings: Mapping[str, str] = field(default_factory=dict)
-    device: str = "auto"
-    workdir: Path | None = None
-    resume: bool = False
+    steps: int
+    step_s: float = 0.0
+    scoring_s: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """What was found, and what will be done with it."""
+class Work:
+    """A request with everything settled but how many steps there is time for."""
 
-    domain: Domain
-    bands: tuple[str, ...]
-    gsd_m: float | None
-    steps: int
-    normalisation: Normalisation  # of the domain the model is for
-    targets: int  # scenes
+    request: Request
+    plan: Plan
+    network: SegmentationNetwork  # as it starts
+    origin: Mapping[str, Any]  # what its weights come from; empty: from nothing
+    settings: Any  # of the method
+    device: str
 
-    def to_json(self) -> dict[str, Any]:
-        training, validation = self.domain.training, self.domain.validation
-        names = self.domain.scheme.names
-        return {
-            "source_scenes": [pair.scene.path for pair in self.domain.pairs],
-            "target_scenes": self.targets,
-            "bands": list(self.bands),
-            "gsd_m": self.gsd_m,
-            "steps": self.steps,
-            "training_pixels": dict(zip(names, training.counts.sum(axis=0).tolist(), strict=True)),
-            "validation_pixels": dict(zip(names, validation.counts.sum(axis=0).tolist(), strict=True)),
-        }
+    @property
+    def steps(self) -> int:
+        return self.request.steps or STEPS["from weights" if self.origin else "from nothing"]
+
+    def adapter(self, steps: int) -> Adapter:
+        """The method before its first step; the same each time."""
+        torch.manual_seed(self.request.crops.seed)
+        kind, _ = ADAPTERS[self.request.method]
+        weights = class_weights(self.plan.domain.training).to(self.device)
+        network = copy.deepcopy(self.network).to(self.device)
+        return kind(network, self.settings, steps, weights, pretrained=bool(self.origin))
+
+    def reports(self, adapter: Adapter, steps: int, first: int = 0) -> Generator[Report]:
+        """Steps as they are done."""
+        crops = self.request.crops
+        drawer = Drawer(self.plan.domain, crops, steps)
+        try:
+            yield from optimise(adapter, lambda number: drawer(number).to(self.device), steps, crops.seed, first)
+        except FloatingPointError as problem:
+            raise RssegError(
+                f"training failed: {problem}", "learn more slowly: --set learning_rate=0.0005"
+            ) from problem
+        finally:
+            drawer.close()
+
+    def pace(self, deadline: float) -> Pace:
+        """All steps, or as many as there is time for, judged by a few that are forgotten again."""
+        with closing(self.reports(self.adapter(TRIAL_STEPS), TRIAL_STEPS)) as reports:
+            step_s = typical_seconds(reports, TRIAL_S)
+        crops = self.request.crops
+        scored_px = sum(window.height * window.width for _, _, window in seen_windows(self.plan.domain))
+        scoring_s = 1 + scored_px * step_s / (crops.batch * crops.crop_px**2)
+        if deadline == math.inf:
+            return Pace(self.steps, step_s, scoring_s)
+        fitting = max(1, int(SPARE * (deadline - time.monotonic() - scoring_s) / step_s))
+        return Pace(min(fitting, self.request.steps or fitting), step_s, scoring_s)
+
+    def settings_in_full(self, steps: int) -> dict[str, Any]:
+        """What --settings reads again."""
+        return {"steps": steps} | asdict(self.request.crops) | asdict(self.settings)
 
 
-def make_plan(request: Request) -> Plan:
-    """Opens and checks everything before any work."""
-    pairs = find_labelled(request.sources, request.labels, request.source_bands)
-    bands = pairs[0].scene.names
-    pairs = [type(pair)(with_bands(pair.scene, bands), pair.labels) for pair in pairs]
-    targets = [with_bands(scene, bands) for scene in find_scenes(request.targets, request.target_bands)]
-    gsd_m = request.gsd_m or coarsest_gsd([*(pair.scene for pair in pairs), *targets])
-    domain = open_domain(pairs, gsd_m, request.normalise, request.crops)
-    normalisation = normalisation_of(targets, request.normalise) if targets else domain.normalisations[0]
-    steps = request.steps or STEPS["from weights" if request.encoder_weights else "from nothing"]
-    return Plan(domain, bands, gsd_m, steps, normalisation, len(targets))
+def prepare(request: Request, plan: Plan) -> Work:
+    """Network and settings, checked."""
+    device = device_for(request.device)
+    _, kind = ADAPTERS[request.method]
+    with _in_words():
+        settings = fill_known(kind, request.settings, ("steps", *asdict(request.crops)))
+    if settings.precision == "auto":
+        quick = choose_precision("auto", device) == torch.bfloat16
+        settings = replace(settings, precision="bfloat16" if quick else "float32")
+    torch.manual_seed(request.crops.seed)
+    network, origin = _from_model(request, plan, request.init) if request.init else _from_encoder(request, plan)
+    return Work(request, plan, network, origin, settings, device)
+
+
+def rehearse(request: Request, plan: Plan, started: float) -> dict[str, Any]:
+    """What a run would be like, judged by a few steps of it."""
+    work = prepare(request, plan)
+    pace = work.pace(_deadline(request, started))
+    return plan.to_json() | {
+        "method": request.method,
+        "architecture": work.network.architecture.as_json(),
+        "parameters": count_parameters(work.network),
+        "starts_from": dict(work.origin),
+        "device": work.device,
+        "steps": pace.steps,
+        "expected_seconds": pace.steps * pace.step_s + pace.scoring_s,
+        "expected_memory_mib": _peak_mib(),
+        "settings": work.settings_in_full(pace.steps),
+    }
 
 
 def adapt(
-    request: Request, plan: Plan, output: Path, *, overwrite: bool = False, track: Track = untracked
+    request: Request,
+    plan: Plan,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    track: Track = untracked,
+    started: float | None = None,
 ) -> dict[str, Any]:
-    """Trains, scores on held-back source ground, and writes the model."""
-    check_target(output, overwrite=overwrite)
-    started = time.perf_counter()
-    device = device_for(request.device)
-    torch.manual_seed(request.crops.seed)
-    network = _network(request, plan).to(device)
-    settings = _settings(Settings, request.settings, device)
-    weights = class_weights(plan.domain.training).to(device)
-    adapter = ADAPTERS[request.method](
-        network, settings, plan.steps, weights, pretrained=request.encoder_weights is not None
-    )
-    _train(adapter, request, plan, device, track)
-    scores = validate(adapter.network, plan.domain, device)
+    """Trains, scores on held-back source ground, and writes the model. `started`: since when the person waits."""
+    check_output(output, overwrite=overwrite)
+    work = prepare(request, plan)
+    if request.workdir:
+        request.workdir.mkdir(parents=True, exist_ok=True)
+    state = _restored(work)
+    started = (time.monotonic() if started is None else started) - (state["seconds"] if state else 0)
+    network, steps = _train(work, state, started, track)
+    precision = choose_precision("float32", work.device)
+    scores = validate(forward_of(network, work.device, precision), plan.domain)
     card = Card(
-        adapter.network.architecture,
+        network.architecture,
         plan.domain.scheme,
         plan.normalisation,
         plan.gsd_m,
         request.method,
-        asdict(settings) | {"steps": plan.steps} | asdict(request.crops),
-        {"rsseg": __version__, "encoder_weights": request.encoder_weights, **plan.to_json()},
+        work.settings_in_full(steps),
+        {"rsseg": __version__, **work.origin, **plan.to_json()},
         {"source_validation_miou": scores["miou"], "source_validation": scores["classes"]},
     )
-    save_bundle(output, card, adapter.network, overwrite=overwrite)
+    save_bundle(output, card, network, overwrite=overwrite)
     if request.workdir:
         _checkpoint_path(request.workdir).unlink(missing_ok=True)
     return {
         "model": str(output),
         "method": request.method,
-        "encoder": request.encoder,
+        "encoder": network.architecture.encoder,
         "classes": list(plan.domain.scheme.names),
         "bands": list(plan.bands),
         "gsd_m": plan.gsd_m,
-        "steps": plan.steps,
-        "seconds": time.perf_counter() - started,
+        "steps": steps,
+        "seconds": time.monotonic() - started,
         "source_validation_miou": scores["miou"],
         "settings": dict(card.settings),
     }
 
 
-def validate(network: SegmentationNetwork, domain: Domain, device: str) -> dict[str, Any]:
-    """Figures on the blocks that were held back."""
-    scheme = ClassScheme.of_values(range(len(domain.scheme.classes)), dict(enumerate(domain.scheme.names)))
-    confusion = Confusion(scheme)
-    forward = forward_of(network, device, choose_precision("float32", device))
-    for pair, normalisation, held_back in zip(domain.pairs, domain.normalisations, domain.held_back, strict=True):
-        if not held_back:
-            continue
-        truth = np.full(pair.scene.grid.shape, UNLABELLED, np.uint8)
-        for block in held_back:
-            truth[block.toslices()] = positions(domain.scheme)[pair.labels.read(block)]
-        walk = Walk(pair.scene, normalisation, forward, len(scheme.classes), Tiling(512, 64, 1))
-        for cell, _ in walk.cells():
-            confusion.add(truth[cell.window.toslices()], cell.places.astype(np.uint8))
-    return confusion.figures()
+def _train(
+    work: Work, state: Mapping[str, Any] | None, started: float, track: Track
+) -> tuple[SegmentationNetwork, int]:
+    """The network that is kept, and how many steps were done."""
+    request, deadline = work.request, _deadline(work.request, started)
+    pace = Pace(**state["pace"]) if state else _pace_told(work, deadline)
+    adapter = work.adapter(pace.steps)
+    step = 0
+    if state:
+        adapter.load_state_dict(state["adapter"])
+        step = int(state["step"])
+        logger.info("going on from step %d of %d", step, pace.steps)
+    reports = work.reports(adapter, pace.steps, step)
+    label = f"training {request.encoder or work.network.architecture.encoder}"
+    for report in track(reports, label, pace.steps - step):
+        step = report.step
+        if step % LOG_EVERY == 0:
+            logger.debug("step %d: %s", step, report.losses)
+        if request.workdir and step % CHECKPOINT_EVERY == 0:
+            _save_checkpoint(work, adapter, pace, step, time.monotonic() - started)
+        if time.monotonic() > deadline - pace.scoring_s - pace.step_s and step < pace.steps:
+            logger.warning("stopped after step %d of %d: steps became slower, and time is up", step, pace.steps)
+            break
+    network = adapter.network
+    assert isinstance(network, SegmentationNetwork)
+    return network, step
 
 
-def _network(request: Request, plan: Plan) -> SegmentationNetwork:
+def _pace_told(work: Work, deadline: float) -> Pace:
+    """How many steps; said where the time decides."""
+    if deadline == math.inf:
+        return Pace(work.steps)
+    pace = work.pace(deadline)
+    logger.info("%d steps in %g minutes, at %.2f s a step", pace.steps, work.request.minutes, pace.step_s)
+    if pace.steps < min(FEW_STEPS, work.request.steps or FEW_STEPS):
+        logger.warning("so few steps teach little: give more --minutes, or a smaller --batch, --crop-px or --encoder")
+    return pace
+
+
+def _deadline(request: Request, started: float) -> float:
+    return started + 60 * request.minutes if request.minutes else math.inf
+
+
+def _from_encoder(request: Request, plan: Plan) -> tuple[SegmentationNetwork, dict[str, Any]]:
+    """A new network, its encoder with published weights where some are named."""
+    file = request.encoder_weights
+    for name in (request.encoder, file):
+        if name and "/" in name and not Path(name).exists():
+            logger.info("%s: is nothing here, so it is a model id: taken from the cache, or fetched from its hub", name)
+    with _in_words():
+        encoder, variant, weights = open_encoder(request.encoder or "tiny")
+        if file and weights is not None:
+            raise ModelError(f"{request.encoder} brings its own weights", "leave --encoder-weights away")
+        classes, head = len(plan.domain.scheme.classes), request.head or "all-mlp"
+        network = build(Architecture(encoder, plan.bands, classes, head, variant=variant))
+        weights = open_weights(file) if file else weights
+    if weights is None:
+        return network, {}
+    with _in_words(file):
+        loaded = load_encoder_weights(network, weights, plan.bands)
+    origin = file or request.encoder
+    logger.info("%s: %d tensors loaded into the encoder", origin, loaded.tensors)
+    if loaded.bands_by_mean:
+        logger.info("bands without published weights start from the mean: %s", ", ".join(loaded.bands_by_mean))
+    return network, {"encoder_weights": origin}
+
+
+def _from_model(request: Request, plan: Plan, path: str) -> tuple[SegmentationNetwork, dict[str, Any]]:
+    """A network that goes on where an earlier model ended, as far as classes and head are the same."""
+    with _in_words(path):
+        earlier = load_bundle(path)
+        own = earlier.card.architecture
+        head = request.head or own.head
+        width = own.width if head == own.head else 0
+        names = plan.domain.scheme.names
+        network = build(replace(own, bands=plan.bands, classes=len(names), head=head, width=width))
+    known = [name.casefold() for name in earlier.card.scheme.names]
+    places = [known.index(name.casefold()) if name.casefold() in known else None for name in names]
+    fits = inherit(network, earlier.network, places)
+    new = [name for name, place in zip(names, places, strict=True) if place is None]
+    gone = [name for place, name in enumerate(earlier.card.scheme.names) if place not in places]
+    logger.info(
+        "%s: %s loaded%s%s",
+        path,
+        "encoder and head" if fits else "encoder",
+        f"; {', '.join(new) if fits else f'the head {head}'} starts anew" if new or not fits else "",
+        f"; {', '.join(gone)} left out" if gone and fits else "",
+    )
+    return network, {"init": path, "init_digest": earlier.digest}
+
+
+@contextmanager
+def _in_words(file: str | None = None) -> Iterator[None]:
+    """What networks say, as what a person can put right."""
     try:
-        network = build(Architecture(request.encoder, plan.bands, len(plan.domain.scheme.classes)))
-        if request.encoder_weights:
-            loaded = load_encoder_weights(network, read_weights(Path(request.encoder_weights)), plan.bands)
-            logger.info("%s: %d tensors loaded into %s", request.encoder_weights, loaded.tensors, request.encoder)
-            if loaded.bands_by_mean:
-                logger.info("bands without published weights start from the mean: %s", ", ".join(loaded.bands_by_mean))
+        yield
     except ModelError as problem:
-        raise RssegError(problem.problem, problem.hint, file=request.encoder_weights) from problem
-    return network
-
-
-def _train(adapter: SourceOnly, request: Request, plan: Plan, device: str, track: Track) -> None:
-    """All steps, from a checkpoint if the person wants to go on."""
-    fingerprint = json.dumps([asdict(request.crops), plan.to_json(), request.encoder, dict(request.settings)])
-    first = _restore(adapter, request, fingerprint)
-    drawer = Drawer(plan.domain, request.crops, plan.steps)
-    seed = request.crops.seed
-    try:
-        reports = optimise(adapter, lambda number: drawer(number).to(device), plan.steps, seed, first)
-        for report in track(reports, f"training {request.encoder}", plan.steps - first):
-            if report.step % LOG_EVERY == 0:
-                logger.debug("step %d: %s", report.step, report.losses)
-            if request.workdir and report.step % CHECKPOINT_EVERY == 0:
-                _save_checkpoint(adapter, request.workdir, report.step, fingerprint)
-    finally:
-        drawer.close()
+        raise RssegError(
+            f"{file}: {problem.problem}" if file else problem.problem, problem.hint, file=file
+        ) from problem
 
 
 def _checkpoint_path(workdir: Path) -> Path:
     return workdir / "checkpoint.pt"
 
 
-def _save_checkpoint(adapter: SourceOnly, workdir: Path, step: int, fingerprint: str) -> None:
-    workdir.mkdir(parents=True, exist_ok=True)
-    written = _checkpoint_path(workdir).with_suffix(".new")
-    torch.save({"step": step, "fingerprint": fingerprint, "adapter": adapter.state_dict()}, written)
-    written.replace(_checkpoint_path(workdir))
+def _fingerprint(work: Work) -> str:
+    """What must be the same for a run to go on."""
+    request = work.request
+    settings = work.settings_in_full(request.steps or 0)
+    architecture = work.network.architecture.as_json()
+    return json.dumps([settings, architecture, work.origin, request.method, request.minutes, work.plan.to_json()])
 
 
-def _restore(adapter: SourceOnly, request: Request, fingerprint: str) -> int:
-    """The step to go on from."""
-    if not request.resume:
-        return 0
-    if request.workdir is None:
-        raise RssegError("--resume needs the --workdir of the run to go on with", "name the folder of that run")
-    path = _checkpoint_path(request.workdir)
-    if not path.is_file():
-        logger.info("%s: holds no checkpoint; starting from the first step", request.workdir)
-        return 0
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    if state["fingerprint"] != fingerprint:
+def _save_checkpoint(work: Work, adapter: Adapter, pace: Pace, step: int, seconds: float) -> None:
+    assert work.request.workdir is not None
+    path = _checkpoint_path(work.request.workdir)
+    written = path.with_suffix(".new")
+    state = {"fingerprint": _fingerprint(work), "step": step, "seconds": seconds, "pace": asdict(pace)}
+    torch.save(state | {"adapter": adapter.state_dict()}, written)
+    written.replace(path)
+
+
+def _restored(work: Work) -> dict[str, Any] | None:
+    """The checkpoint to go on from, if the person wants to and there is one."""
+    workdir = work.request.workdir
+    path = _checkpoint_path(workdir) if workdir else None
+    if path is None or not path.is_file():
+        if work.request.resume:
+            logger.info("%s: holds no checkpoint; starting from the first step", workdir)
+        return None
+    if not work.request.resume:
+        logger.warning("%s: is of an unfinished run and will be replaced (--resume goes on from it)", path)
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        is_same = state["fingerprint"] == _fingerprint(work)
+    except Exception as problem:  # torch raises several kinds for a damaged file
+        raise RssegError(f"{path}: is damaged", "start anew, without --resume", file=str(path)) from problem
+    if not is_same:
         raise RssegError(
             f"{path}: belongs to a run with other inputs or settings",
             "repeat that run's options, or start anew without --resume",
             file=str(path),
         )
-    adapter.load_state_dict(state["adapter"])
-    logger.info("going on from step %d", state["step"])
-    return int(state["step"])
+    return state
 
 
-def _settings(kind: type[Settings], given: Mapping[str, str], device: str) -> Settings:
-    """Settings with what --set says, each value of its field's type."""
-    known: dict[str, type[float] | type[str]] = {f.name: type(getattr(kind, f.name)) for f in fields(kind)}
-    values: dict[str, Any] = {}
-    for name, text in given.items():
-        if name not in known:
-            raise RssegError(f"--set {name}={text}: there is no such setting", f"there are: {', '.join(known)}")
-        try:
-            values[name] = known[name](text)
-        except ValueError as problem:
-            raise RssegError(f"--set {name}={text}: not a {known[name].__name__}", "give a number") from problem
-    if values.get("precision", "auto") not in PRECISIONS:
-        raise RssegError(f"--set precision={values['precision']}: not a precision", f"use {' or '.join(PRECISIONS)}")
-    if values.get("precision", "auto") == "auto":
-        quick = choose_precision("auto", device) == torch.bfloat16
-        values["precision"] = "bfloat16" if quick else "float32"
-    return kind(**values)
-
-
-def parse_settings(pairs: Sequence[str] | None) -> dict[str, str]:
-    """`NAME=VALUE` pairs of --set."""
-    found = {}
-    for pair in pairs or ():
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise RssegError(f"--set {pair}: not of the form NAME=VALUE", "for example --set learning_rate=0.0005")
-        found[name.strip()] = value.strip()
-    return found
+def _peak_mib() -> int | None:
+    """Memory this process has taken so far, where the system tells."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak / 2**20 if sys.platform == "darwin" else peak / 2**10)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from rsseg_models.network import Architecture, SegmentationNetwork, build
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -21,10 +21,8 @@ from rsseg_cli import __version__
 from rsseg_cli.classes import ClassScheme
 from rsseg_cli.delivery import deliver
 from rsseg_cli.errors import RssegError
+from rsseg_cli.model_file import FORMAT, KEY, header_of, incomplete, open_model_file, refusal
 from rsseg_cli.normalisation import Normalisation
-
-FORMAT = 1
-KEY = "rsseg"
 
 
 @dataclass(frozen=True)
@@ -79,21 +77,15 @@ def load_bundle(path: str | Path) -> Bundle:
     header, tensors = _read(str(path))
     card = _card_from_json(header, str(path))
     if digest_of(tensors) != header["digest"]:
-        raise _refusal(path, "the weights are not those it was saved with: the file is damaged", "copy it again")
+        raise refusal(path, "the weights are not those it was saved with: the file is damaged", "copy it again")
     if bad := [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]:
-        raise _refusal(path, f"holds weights that are no numbers ({bad[0]})", "train it again; this one cannot map")
+        raise refusal(path, f"holds weights that are no numbers ({bad[0]})", "train it again; this one cannot map")
     network = build(card.architecture)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as problem:
-        raise _refusal(path, f"its weights do not fit its own description: {problem}", "train it again") from problem
+        raise refusal(path, f"its weights do not fit its own description: {problem}", "train it again") from problem
     return Bundle(card, network.eval(), header["digest"])
-
-
-def read_card(path: str | Path) -> dict[str, Any]:
-    """The header alone, for `rsseg info`; nothing is loaded."""
-    with _opened(str(path)) as file:
-        return _header(str(path), file.metadata())
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
@@ -107,39 +99,12 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _read(path: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    with _opened(path) as file:
-        header = _header(path, file.metadata())
+    with open_model_file(path, "pt") as file:
+        header = header_of(path, file.metadata())
         try:
             return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except (SafetensorError, OSError) as problem:
-            raise _refusal(path, f"cannot be read: {problem}", "copy it again") from problem
-
-
-def _opened(path: str) -> Any:
-    if not Path(path).is_file():
-        raise _refusal(path, "no such file", "check the name; models end in .safetensors")
-    try:
-        return safe_open(path, "pt")
-    except (SafetensorError, OSError) as problem:
-        raise _refusal(
-            path,
-            f"is no rsseg model, or is damaged: {problem}",
-            "models are the .safetensors files that `rsseg adapt` writes",
-        ) from problem
-
-
-def _header(path: str, metadata: Mapping[str, str] | None) -> dict[str, Any]:
-    text = (metadata or {}).get(KEY)
-    if text is None:
-        raise _refusal(
-            path,
-            "holds weights, but is no rsseg model",
-            "give weights of a backbone with --encoder-weights; models come from `rsseg adapt`",
-        )
-    header: dict[str, Any] = json.loads(text)
-    if header.get("format", 0) > FORMAT:
-        raise _refusal(path, f"was made by a newer rsseg ({header.get('rsseg')})", "update: pip install -U rsseg")
-    return header
+            raise refusal(path, f"cannot be read: {problem}", "copy it again") from problem
 
 
 def _card_to_json(card: Card) -> dict[str, Any]:
@@ -168,8 +133,4 @@ def _card_from_json(header: Mapping[str, Any], path: str) -> Card:
             header["scores"],
         )
     except (KeyError, TypeError, ValueError) as problem:
-        raise _refusal(path, f"its description is incomplete: {problem}", "train it again") from problem
-
-
-def _refusal(path: str | Path, problem: str, hint: str) -> RssegError:
-    return RssegError(f"{path}: {problem}", hint, file=str(path))
+        raise incomplete(path, problem) from problem

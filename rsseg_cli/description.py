@@ -88,7 +88,7 @@ def _measured(scene: Scene) -> _Measured:
     for number, window in enumerate(blocks(scene.grid, BLOCK_PX)):
         if number not in sample:
             continue
-        values = scene.read(window).values
+        values = scene.values(window)
         held = np.isfinite(values)
         every += int(held.all(axis=0).sum())
         some += int(held.any(axis=0).sum())
@@ -139,7 +139,7 @@ def _describe_vector(text: str) -> dict[str, Any]:
 
 
 def _describe_model(path: str) -> dict[str, Any]:
-    from rsseg_cli.bundle import read_card
+    from rsseg_cli.model_file import read_card
 
     return {"file": path, "kind": "model", **read_card(path)}
 

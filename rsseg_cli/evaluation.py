@@ -106,7 +106,7 @@ def _holds_scores(path: str) -> bool:
         if not np.issubdtype(np.dtype(dataset.dtypes[0]), np.floating):
             return False
     scene = open_file(path)
-    return any(_has_fractions(scene.read(window).values) for window in blocks(scene.grid, BLOCK_PX))
+    return any(_has_fractions(scene.values(window)) for window in blocks(scene.grid, BLOCK_PX))
 
 
 def _has_fractions(values: NDArray[np.float32]) -> bool:
@@ -145,7 +145,7 @@ def _score_counts(scored: Scene, true: Labels, rules: Rules, track: Track) -> tu
     for window in _tracked(true.grid, track):
         truth = _scored_truth(true, window, rules)
         truth[(truth != UNLABELLED) & (truth != positive)] = negative
-        scores = scored.read(window).values[0]
+        scores = scored.values(window)[0]
         predicted = np.where(scores >= threshold, positive, negative).astype(np.uint8)
         predicted[np.isnan(scores)] = UNLABELLED
         confusion.add(truth, predicted)

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from rsseg_cli.raster.sources import RASTER_SUFFIXES, list_scenes, open_scene
 # Folders that lie side by side, images and labels of the same stems.
 PAIRED_FOLDERS = (("images", "labels"), ("image", "label"), ("images", "masks"), ("img_dir", "ann_dir"))
 LABEL_ENDING = re.compile(r"[_-](labels?|masks?|gt)$", re.IGNORECASE)
+LABEL_NAME = re.compile(r"(^|[_-])(labels?|masks?|gt)$", re.IGNORECASE)
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +43,56 @@ class LabelOptions:
 
 
 def find_labelled(folders: Sequence[str], options: LabelOptions, bands: str | None = None) -> list[Labelled]:
-    """Every scene of the folders that has labels, all under one class scheme."""
-    pairs = [pair for folder in folders for pair in _pairs(folder, options)]
-    opened = [_open_pair(image, label, options, bands) for image, label in pairs]
-    return _under_one_scheme(opened)
+    """Every scene of the folders that has labels, all with the first one's bands and under one class scheme."""
+    named = [pair for folder in folders for pair in _pairs(folder, options)]
+    pairs = _opened(named, options, bands)
+    first = pairs[0].scene
+    return _under_one_scheme([replace(p, scene=match_bands(p.scene, first.names, first.path)) for p in pairs])
 
 
 def find_scenes(folders: Sequence[str], bands: str | None = None) -> list[Scene]:
     """Every raster of the folders that is no label map."""
     names = [name for folder in folders for name in _images(folder)]
     return [open_scene(name, bands) for name in names]
+
+
+def match_bands(
+    scene: Scene, wanted: tuple[str, ...], whose: str, options: Sequence[str] = ("--source-bands",)
+) -> Scene:
+    """The scene with the bands wanted: by name, or by order where as many bands have no name in common.
+
+    Numbers are no names: band 1 of one sensor is not band 1 of another.
+    """
+    own = [name.casefold() for name in scene.names]
+    if own == [name.casefold() for name in wanted]:
+        return scene
+    shared = [name for name in wanted if name.casefold() in own and not name.isdigit()]
+    if len(shared) == len(wanted):
+        return scene.select(",".join(wanted))
+    if not shared and len(own) == len(wanted):
+        logger.info(
+            "%s: its bands %s are taken as %s of %s, in this order",
+            scene.path,
+            ", ".join(scene.names),
+            ", ".join(wanted),
+            whose,
+            extra={"topic": f"by order: {own}"},
+        )
+        return scene
+    raise RssegError(
+        f"{scene.path} has {len(own)} bands: {', '.join(scene.names)}; {whose} has {len(wanted)}: {', '.join(wanted)}",
+        _band_hint(shared, wanted, options),
+        file=scene.path,
+    )
+
+
+def _band_hint(shared: Sequence[str], wanted: Sequence[str], options: Sequence[str]) -> str:
+    if shared:
+        return "take the bands both have: " + " ".join(f"{option} {','.join(shared)}" for option in options)
+    if all(name.isdigit() for name in wanted):
+        return "say which are which, for example: " + " ".join(f"{option} red=3,green=2" for option in options)
+    numbered = ",".join(f"{name}={number}" for number, name in enumerate(wanted, 1))
+    return f"say which are which: {options[-1]} {numbered}"
 
 
 def _images(folder: str) -> list[str]:
@@ -61,7 +102,7 @@ def _images(folder: str) -> list[str]:
     for images, _ in PAIRED_FOLDERS:
         if (Path(folder) / images).is_dir():
             return list_scenes([str(Path(folder) / images)])
-    return [name for name in list_scenes([folder]) if not LABEL_ENDING.search(Path(name).stem)]
+    return [name for name in list_scenes([folder]) if not LABEL_NAME.search(Path(name).stem)]
 
 
 def _pairs(folder: str, options: LabelOptions) -> list[tuple[str, str]]:
@@ -70,15 +111,26 @@ def _pairs(folder: str, options: LabelOptions) -> list[tuple[str, str]]:
         return [(image, options.file) for image in images]
     found = [(image, label) for image in images if (label := _label_of(image))]
     if not found:
-        raise RssegError(
-            f"{folder}: holds {len(images)} images and no labels for them",
-            "put labels beside them (town_labels.tif or town_labels.gpkg beside town.tif, or images/ and labels/ with "
-            "the same names), or name them with --labels FILE",
-            file=folder,
-        )
+        raise _no_labels(folder, images)
     if without := [Path(image).name for image in images if image not in dict(found)]:
         logger.info("%s: no labels for %s; left out", folder, ", ".join(without[:5]))
     return found
+
+
+def _no_labels(folder: str, images: Sequence[str]) -> RssegError:
+    vectors = sorted({str(vector) for image in images for vector in _vectors_beside(Path(image))})
+    if vectors:
+        return RssegError(
+            f"{folder}: holds {len(vectors)} vector files, and none says by its name that it is the labels",
+            f"name the one with the labels, for example --labels {vectors[0]}",
+            file=folder,
+        )
+    return RssegError(
+        f"{folder}: holds {len(images)} images and no labels for them",
+        "put labels beside them (town_labels.tif or town_labels.gpkg beside town.tif, or images/ and labels/ with "
+        "the same names), or name them with --labels FILE",
+        file=folder,
+    )
 
 
 def _label_of(image: str) -> str | None:
@@ -90,14 +142,41 @@ def _label_of(image: str) -> str | None:
     own = _named(path.parent, lambda stem: LABEL_ENDING.sub("", stem) == path.stem and stem != path.stem)
     if own:
         return own
-    vectors = [p for p in path.parent.iterdir() if is_vector(str(p)) and not LABEL_ENDING.search(p.stem)]
+    vectors = _vectors_beside(path)
     return str(vectors[0]) if len(vectors) == 1 else None
 
 
-def _named(folder: Path, fits: object) -> str | None:
-    assert callable(fits)
+def _vectors_beside(image: Path) -> list[Path]:
+    """Vector files that may be the labels of a whole folder; one named after an image is that image's."""
+    if not image.parent.is_dir():
+        return []
+    return [p for p in image.parent.iterdir() if is_vector(str(p)) and not LABEL_ENDING.search(p.stem)]
+
+
+def _named(folder: Path, fits: Callable[[str], bool]) -> str | None:
+    if not folder.is_dir():
+        return None
     usable = (p for p in sorted(folder.iterdir()) if p.suffix.lower() in RASTER_SUFFIXES or is_vector(str(p)))
     return next((str(p) for p in usable if fits(p.stem)), None)
+
+
+def _opened(named: Sequence[tuple[str, str]], options: LabelOptions, bands: str | None) -> list[Labelled]:
+    """Scenes and labels; of several scenes with one label file, those that it says nothing about are left out."""
+    pairs: list[Labelled] = []
+    problems: list[RssegError] = []
+    labels = [label for _, label in named]
+    for image, label in named:
+        try:
+            pairs.append(_open_pair(image, label, options, bands))
+        except RssegError as error:
+            if labels.count(label) == 1:
+                raise
+            problems.append(error)
+    if not pairs:
+        raise problems[0]
+    for problem in problems:
+        logger.warning("left out: %s", problem.problem)
+    return pairs
 
 
 def _open_pair(image: str, label: str, options: LabelOptions, bands: str | None) -> Labelled:

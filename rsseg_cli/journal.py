@@ -1,9 +1,10 @@
 """What a long walk has finished so far, on disk beside its output, so that another run can go on.
 
-One file a row of tiles, written whole or not at all. The output itself appears only when everything is done; the
-journal goes then.
+One file a row of tiles, under its name when the row is whole. The output itself appears only when everything is done;
+the journal goes then.
 """
 
+import gzip
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,8 +18,7 @@ from rasterio.windows import Window
 
 from rsseg_cli.errors import RssegError
 
-Pieces = list[tuple[Window, dict[str, NDArray[np.uint8]]]]  # what each cell of a row stored, by output
-STRIP = "strip"
+Piece = tuple[Window, dict[str, NDArray[np.uint8]]]  # what a cell stored, by output
 
 
 @dataclass(frozen=True)
@@ -36,56 +36,68 @@ class Journal:
         text = json.dumps(run, sort_keys=True, indent=1)
         if resume and self._run.is_file():
             _refuse_other_run(json.loads(self._run.read_text(encoding="utf-8")), json.loads(text), self.folder)
-            return self._finished()
+            self._unfinished.unlink(missing_ok=True)
+            return self.finished
         self.remove()
         self.folder.mkdir(parents=True)
         self._run.write_text(text, encoding="utf-8")
         return 0
 
-    def add(self, row: int, pieces: Pieces, strip: NDArray[np.float32]) -> None:
-        arrays = {
-            f"{number}:{kind}": values for number, (_, found) in enumerate(pieces) for kind, values in found.items()
-        }
-        windows = np.array([(w.col_off, w.row_off, w.width, w.height) for w, _ in pieces], np.int64)
-        self._write(f"strip{row}", {STRIP: strip})
-        self._write(f"row{row}", {"windows": windows, **arrays})
-        (self.folder / f"strip{row - 1}.npz").unlink(missing_ok=True)
+    def add(self, piece: Piece) -> None:
+        """A cell of the row at work; written at once, so that wide scenes do not fill the memory."""
+        window, stored = piece
+        place = np.array([window.col_off, window.row_off, window.width, window.height], np.int64)
+        # Quick rather than small: the network waits for a core, and labels compress well anyhow.
+        with gzip.open(self._unfinished, "ab", compresslevel=1) as file:
+            for values in (place, np.array(list(stored)), *stored.values()):
+                np.lib.format.write_array(file, values, allow_pickle=False)
 
-    def rows(self, count: int) -> Iterator[Pieces]:
-        """The pieces of the first rows, in order."""
-        for row in range(count):
-            with np.load(self.folder / f"row{row}.npz", allow_pickle=False) as held:
-                pieces: Pieces = [(Window(*map(int, window)), {}) for window in held["windows"]]
-                for name in held.files:
-                    number, _, kind = name.partition(":")
-                    if kind:
-                        pieces[int(number)][1][kind] = held[name]
-            yield pieces
+    def finish(self, row: int, strip: NDArray[np.float32]) -> None:
+        """The row is whole, and leaves a strip for the next one."""
+        self._unfinished.touch()  # a row outside the area asked for has no cells
+        new = self.folder / "strip.new.npy"  # fractions hardly compress
+        np.save(new, strip)
+        new.replace(self._strip(row))
+        self._unfinished.replace(self._row(row))
+        self._strip(row - 1).unlink(missing_ok=True)
+
+    def pieces(self, rows: int) -> Iterator[Piece]:
+        """The cells of the first rows, in order."""
+        for row in range(rows):
+            with gzip.open(self._row(row), "rb") as file:
+                while file.peek(1):
+                    place, kinds = (np.lib.format.read_array(file, allow_pickle=False) for _ in range(2))
+                    stored = {str(kind): np.lib.format.read_array(file, allow_pickle=False) for kind in kinds}
+                    yield Window(*map(int, place)), stored
 
     def strip(self, row: int) -> NDArray[np.float32]:
         """What a row left for the next one."""
-        with np.load(self.folder / f"strip{row}.npz", allow_pickle=False) as held:
-            return np.asarray(held[STRIP], np.float32)
+        return np.asarray(np.load(self._strip(row), allow_pickle=False), np.float32)
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
+    def finished(self) -> int:
+        """Rows from the first on that are there; the last one only with its strip."""
+        count = 0
+        while self._row(count).is_file():
+            count += 1
+        return count if count and self._strip(count - 1).is_file() else 0
+
+    @property
     def _run(self) -> Path:
         return self.folder / "run.json"
 
-    def _finished(self) -> int:
-        """Rows from the first on that are there; the last one only with its strip."""
-        count = 0
-        while (self.folder / f"row{count}.npz").is_file():
-            count += 1
-        return count if count and (self.folder / f"strip{count - 1}.npz").is_file() else 0
+    @property
+    def _unfinished(self) -> Path:
+        return self.folder / "row.new.gz"
 
-    def _write(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        new = self.folder / f"{name}.new.npz"
-        save = np.savez if STRIP in arrays else np.savez_compressed  # fractions hardly compress, labels do
-        save(new, **arrays)  # type: ignore[arg-type]
-        new.replace(self.folder / f"{name}.npz")
+    def _row(self, row: int) -> Path:
+        return self.folder / f"row{row}.gz"
+
+    def _strip(self, row: int) -> Path:
+        return self.folder / f"strip{row}.npy"
 
 
 def _refuse_other_run(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:

@@ -7,120 +7,32 @@ waits is one strip as high as the overlap.
 """
 
 import logging
-import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rasterio.windows import Window
-from rsseg_models.devices import choose_device, choose_precision, forward_of
+from rsseg_models.devices import choose_device, choose_precision, forward_of, passes_at_once
 from rsseg_models.errors import ModelError
 from torch import Tensor
 
 from rsseg_cli.bundle import Bundle
+from rsseg_cli.environment import keep_freed_memory
 from rsseg_cli.errors import RssegError
 from rsseg_cli.normalisation import Normalisation
-from rsseg_cli.raster.grid import SAME_GSD, Grid
+from rsseg_cli.raster.grid import SAME_GSD
 from rsseg_cli.raster.scene import Scene
-
-# Networks halve the resolution five times.
-STEP_PX = 32
-# Batches read ahead of the network.
-AHEAD = 2
+from rsseg_cli.tiling import Layout, Tiling
 
 Forward = Callable[[Tensor], Tensor]
+# Number, logits and valid pixels; no logits where there is nothing to see.
+Tile = tuple[int, NDArray[np.float32] | None, NDArray[np.bool_]]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """How scenes are cut. A map depends on these three, and on nothing else about the walk."""
-
-    tile_px: int = 512  # a tile's side at most; scenes are cut into equal tiles
-    overlap_px: int = 64  # shared with the next tile, faded over
-    batch: int = 2  # tiles that go through the network together
-
-    def __post_init__(self) -> None:
-        # A pixel must not lie in the overlaps of three tiles: their ramps would not add up to one.
-        if self.tile_px < 3 * self.overlap_px or self.overlap_px < 0 or self.batch < 1:
-            raise RssegError(
-                f"tiles of {self.tile_px} pixels with an overlap of {self.overlap_px} cannot be blended",
-                f"give --tile-px {max(3 * self.overlap_px, 128)} or more, or a smaller --overlap-px",
-            )
-
-
-@dataclass(frozen=True)
-class Engine:
-    """How a network runs."""
-
-    tiling: Tiling = field(default_factory=Tiling)
-    device: str = "auto"
-    precision: str = "auto"
-    readers: int = 2
-
-
-@dataclass(frozen=True)
-class Side:
-    """The tiles along one side of a scene."""
-
-    length_px: int  # of the scene
-    count: int
-    tile_px: int
-    overlap_px: int
-
-    @classmethod
-    def of(cls, length_px: int, tiling: Tiling) -> "Side":
-        """As few tiles as the limit allows, and those as small as they can be: what sticks out is wasted."""
-        overlap = tiling.overlap_px
-        count = max(1, math.ceil((length_px - overlap) / (tiling.tile_px - overlap)))
-        tile = math.ceil(((length_px - overlap) / count + overlap) / STEP_PX) * STEP_PX
-        return cls(length_px, count, max(tile, overlap + STEP_PX), overlap)
-
-    @property
-    def stride_px(self) -> int:
-        return self.tile_px - self.overlap_px
-
-    def weights(self, number: int) -> Tensor:
-        """Ramps into the neighbours; a ramp and its mirror image add up to one. None at the scene's edge."""
-        weights = torch.ones(self.tile_px)
-        # Half-pixel centres: whole steps would count the seam itself twice.
-        ramp = (torch.arange(self.overlap_px) + 0.5) / self.overlap_px
-        if number > 0:
-            weights[: self.overlap_px] = ramp
-        if number < self.count - 1:
-            weights[self.stride_px :] = ramp.flip(0)
-        return weights
-
-
-@dataclass(frozen=True)
-class Layout:
-    """All tiles of a scene, numbered row by row."""
-
-    down: Side
-    across: Side
-    batch: int
-
-    @classmethod
-    def of(cls, grid: Grid, tiling: Tiling) -> "Layout":
-        return cls(Side.of(grid.height, tiling), Side.of(grid.width, tiling), tiling.batch)
-
-    @property
-    def count(self) -> int:
-        return self.down.count * self.across.count
-
-    def place(self, number: int) -> tuple[int, int]:
-        """Row and column of a tile."""
-        return divmod(number, self.across.count)
-
-    def batches(self, first_row: int) -> Iterator[range]:
-        """Tile numbers of each batch, from the one that holds the row's first tile; members never change."""
-        start = first_row * self.across.count // self.batch * self.batch
-        for first in range(start, self.count, self.batch):
-            yield range(first, min(first + self.batch, self.count))
 
 
 @dataclass(frozen=True)
@@ -144,15 +56,6 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """Tiles of a scene, read and normalised."""
-
-    numbers: range
-    values: NDArray[np.float32]  # (tile, band, y, x); nothing is 0
-    valid: NDArray[np.bool_]  # (tile, y, x)
-
-
-@dataclass(frozen=True)
 class Walk:
     """The way through a scene."""
 
@@ -161,127 +64,168 @@ class Walk:
     forward: Forward  # (tile, band, y, x) to logits (tile, class, y, x)
     classes: int
     tiling: Tiling
-    readers: int = 2
+    workers: int = 2  # batches that are read and seen at the same time
 
     @property
     def layout(self) -> Layout:
         return Layout.of(self.scene.grid, self.tiling)
 
-    def empty_strip(self) -> Tensor:
+    def _empty_strip(self) -> NDArray[np.float32]:
         """What lies above the first row of tiles."""
         across = self.layout.across
-        return torch.zeros(self.classes, across.overlap_px, across.count * across.tile_px)
+        return np.zeros((self.classes, across.overlap_px, across.count * across.tile_px), np.float32)
 
-    def strip_of(self, held: NDArray[np.float32]) -> Tensor:
-        """A strip that was kept on disk."""
-        return torch.from_numpy(held)
-
-    def cells(self, first_row: int = 0, strip: Tensor | None = None) -> Iterator[tuple[Cell, Tensor | None]]:
+    def cells(
+        self, first_row: int = 0, strip: NDArray[np.float32] | None = None
+    ) -> Iterator[tuple[Cell, NDArray[np.float32] | None]]:
         """Each cell as soon as it is finished; with the last one of a row, the strip that the next row needs.
 
-        A walk goes on where another stopped when it is given the next row and the last strip.
+        A walk goes on where another stopped when it is given the next row and the last strip. The strip is there to
+        be kept at once: the next cell changes it.
         """
         layout = self.layout
-        fade = _Fade(layout, self.empty_strip() if strip is None else strip)
+        strip = self._empty_strip() if strip is None else strip
+        fade = _Fade(layout, strip)
         for number, logits, valid in self._tiles(layout, first_row):
             row, col = layout.place(number)
             if row < first_row:
                 continue  # seen again only because it shares a batch with the row to go on with
             ends_row = col == layout.across.count - 1
-            yield _cell(layout, row, col, fade.add(row, col, logits), valid), fade.below if ends_row else None
+            cell = _cell(layout.window(number), fade.add(row, col, logits), valid)
+            yield cell, strip if ends_row else None
             if ends_row:
-                fade = _Fade(layout, fade.below)
+                fade = _Fade(layout, strip)
 
-    def _tiles(self, layout: Layout, first_row: int) -> Iterator[tuple[int, Tensor | None, NDArray[np.bool_]]]:
-        """Number, logits and valid pixels of every tile; no logits where there is nothing to see."""
-        for batch in self._read_ahead(layout, first_row):
-            logits = self.forward(torch.from_numpy(batch.values)) if batch.valid.any() else None
-            for at, number in enumerate(batch.numbers):
-                yield number, None if logits is None else logits[at], batch.valid[at]
+    def block(self, window: Window) -> Cell:
+        """Any window of the map by itself, from the few tiles that it needs; the same as in the whole walk.
 
-    def _read_ahead(self, layout: Layout, first_row: int) -> Iterator[_Batch]:
-        """The batches in order, read by threads a little ahead of the network."""
-        waiting: list[Future[_Batch]] = []
-        with ThreadPoolExecutor(self.readers) as pool:
+        It depends on nothing but the window, so that many machines can share a scene.
+        """
+        layout = self.layout
+        rows = layout.down.cells(window.row_off, window.height)
+        cols = layout.across.cells(window.col_off, window.width)
+        strip = self._empty_strip()
+        logits = np.empty((self.classes, window.height, window.width), np.float32)
+        valid = np.empty((window.height, window.width), bool)
+        batches: dict[range, list[Tile]] = {}
+        # The tiles above and to the left reach into the first cells.
+        for row in range(max(0, rows.start - 1), rows.stop):
+            fade = _Fade(layout, strip)
+            for col in range(max(0, cols.start - 1), cols.stop):
+                number = layout.number(row, col)
+                numbers = layout.batch_of(number)
+                if numbers not in batches:
+                    batches[numbers] = self._see(layout, numbers)
+                _, seen, there = batches[numbers][number - numbers.start]
+                cell = _cell(layout.window(number), fade.add(row, col, seen), there)
+                if row in rows and col in cols:
+                    _paste(cell, window, logits, valid)
+        return Cell(window, logits, valid)
+
+    def _tiles(self, layout: Layout, first_row: int) -> Iterator[Tile]:
+        """All tiles in order, seen a little ahead.
+
+        On a CPU several batches at a time with few threads each are done sooner than one at a time with all: no thread
+        waits for another, and reading fills the gaps.
+        """
+        threads = torch.get_num_threads()
+        share = max(1, threads // self.workers)
+        ahead: deque[Future[list[Tile]]] = deque()
+        with ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(share,)) as pool:
             try:
                 for numbers in layout.batches(first_row):
-                    waiting.append(pool.submit(self._read, layout, numbers))
-                    if len(waiting) > AHEAD:
-                        yield waiting.pop(0).result()
-                while waiting:
-                    yield waiting.pop(0).result()
+                    ahead.append(pool.submit(self._see, layout, numbers))
+                    if len(ahead) > self.workers:
+                        yield from ahead.popleft().result()
+                while ahead:
+                    yield from ahead.popleft().result()
             finally:
-                for future in waiting:
+                for future in ahead:
                     future.cancel()
+                torch.set_num_threads(threads)
 
-    def _read(self, layout: Layout, numbers: range) -> _Batch:
-        """A batch of tiles. Beyond the scene's edge there is nothing; missing members of the last batch are empty."""
+    def _see(self, layout: Layout, numbers: range) -> list[Tile]:
+        """What the network makes of a batch."""
+        values, valid = self._read(layout, numbers)
+        logits = self.forward(torch.from_numpy(values)).numpy() if valid.any() else None
+        return [(number, None if logits is None else logits[at], valid[at]) for at, number in enumerate(numbers)]
+
+    def _read(self, layout: Layout, numbers: range) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Bands and valid pixels of a batch. Beyond the scene's edge and the last tile there is nothing, which is 0."""
         size = (layout.down.tile_px, layout.across.tile_px)
         values = np.zeros((layout.batch, len(self.scene.bands), *size), np.float32)
         valid = np.zeros((layout.batch, *size), bool)
         for at, number in enumerate(numbers):
-            window = _window(layout, *layout.place(number))
-            read = self.scene.read(window).values
+            window = layout.window(number)
+            read = self.scene.values(window)
             valid[at, : window.height, : window.width] = np.isfinite(read).all(axis=0)
             values[at, :, : window.height, : window.width] = self.normalisation.apply(read)
-        return _Batch(numbers, values, valid)
-
-
-def _window(layout: Layout, row: int, col: int) -> Window:
-    """What a tile covers of the scene."""
-    top, left = row * layout.down.stride_px, col * layout.across.stride_px
-    height = min(layout.down.tile_px, layout.down.length_px - top)
-    width = min(layout.across.tile_px, layout.across.length_px - left)
-    return Window(left, top, width, height)
+        return values, valid
 
 
 class _Fade:
     """Adds the tiles of one row to what their neighbours left in the overlaps."""
 
-    def __init__(self, layout: Layout, above: Tensor) -> None:
+    def __init__(self, layout: Layout, strip: NDArray[np.float32]) -> None:
         self.layout = layout
-        self.above = above  # (class, overlap, x): from the row above
-        self.below = torch.zeros_like(above)  # for the row below
-        self.right: Tensor | None = None  # (class, y, overlap): from the tile before
+        # (class, overlap, x): from the row above; where the row is done, what it leaves for the row below.
+        self.strip = strip
+        self.right: NDArray[np.float32] | None = None  # (class, y, overlap): from the tile before
 
-    def add(self, row: int, col: int, logits: Tensor | None) -> Tensor:
+    def add(self, row: int, col: int, logits: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """The logits (class, y, x) of the cell that this tile completes."""
         down, across = self.layout.down, self.layout.across
         done = self._weighted(row, col, logits)
         if self.right is not None:
             done[:, :, : across.overlap_px] += self.right
         if col < across.count - 1:
-            self.right = done[:, :, across.stride_px :].clone()
+            self.right = done[:, :, across.stride_px :].copy()
             done = done[:, :, : across.stride_px]
-        columns = slice(col * across.stride_px, col * across.stride_px + done.shape[2])
+        strip = self.strip[:, :, col * across.stride_px : col * across.stride_px + done.shape[2]]
         if row > 0:
-            done[:, : down.overlap_px] += self.above[:, :, columns]
+            done[:, : down.overlap_px] += strip
         if row < down.count - 1:
-            self.below[:, :, columns] = done[:, down.stride_px :]
+            strip[:] = done[:, down.stride_px :]
             done = done[:, : down.stride_px]
         return done
 
-    def _weighted(self, row: int, col: int, logits: Tensor | None) -> Tensor:
+    def _weighted(self, row: int, col: int, logits: NDArray[np.float32] | None) -> NDArray[np.float32]:
         down, across = self.layout.down, self.layout.across
         if logits is None:
-            return torch.zeros(self.above.shape[0], down.tile_px, across.tile_px)
-        return logits.float() * (down.weights(row)[:, None] * across.weights(col)[None, :])
+            return np.zeros((len(self.strip), down.tile_px, across.tile_px), np.float32)
+        return logits * (down.weights(row)[:, None] * across.weights(col))
 
 
-def _cell(layout: Layout, row: int, col: int, logits: Tensor, valid: NDArray[np.bool_]) -> Cell:
+def _cell(window: Window, logits: NDArray[np.float32], valid: NDArray[np.bool_]) -> Cell:
     """The cell cut to the scene."""
-    window = _window(layout, row, col)
     height, width = min(logits.shape[1], window.height), min(logits.shape[2], window.width)
     place = Window(window.col_off, window.row_off, width, height)
-    return Cell(place, logits[:, :height, :width].numpy(), valid[:height, :width])
+    return Cell(place, logits[:, :height, :width], valid[:height, :width])
 
 
-def open_walk(scene: Scene, bundle: Bundle, engine: Engine, gsd_m: float | None) -> Walk:
+def _paste(cell: Cell, window: Window, logits: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
+    """The part of a cell that lies in a window, into the window's arrays."""
+    top, left = max(cell.window.row_off, window.row_off), max(cell.window.col_off, window.col_off)
+    bottom = min(cell.window.row_off + cell.window.height, window.row_off + window.height)
+    right = min(cell.window.col_off + cell.window.width, window.col_off + window.width)
+    common = Window(left, top, right - left, bottom - top)
+    source, goal = (
+        Window(left - at.col_off, top - at.row_off, common.width, common.height).toslices()
+        for at in (cell.window, window)
+    )
+    logits[(slice(None), *goal)] = cell.logits[(slice(None), *source)]
+    valid[goal] = cell.valid[source]
+
+
+def open_walk(
+    scene: Scene, bundle: Bundle, tiling: Tiling, gsd_m: float | None, device: str = "auto", precision: str = "auto"
+) -> Walk:
     """The walk of a model through a scene, seen at `gsd_m` metres a pixel."""
-    device = device_for(engine.device)
-    forward = forward_of(bundle.network, device, choose_precision(engine.precision, device), _zoom(scene, gsd_m))
+    device = device_for(device)
+    keep_freed_memory()
+    forward = forward_of(bundle.network, device, choose_precision(precision, device), _zoom(scene, gsd_m))
     classes = len(bundle.card.scheme.classes)
-    return Walk(scene, bundle.card.normalisation, forward, classes, engine.tiling, engine.readers)
+    return Walk(scene, bundle.card.normalisation, forward, classes, tiling, passes_at_once(device))
 
 
 def device_for(wanted: str) -> str:

@@ -1,224 +1,306 @@
-"""Maps a scene with a model: open, walk, write."""
+"""Maps scenes with a model. All that can be checked is checked first; only then is torch imported."""
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
-from numpy.typing import NDArray
-from rasterio.windows import Window
-
-from rsseg_cli import __version__
-from rsseg_cli.bundle import Bundle
-from rsseg_cli.classes import UNLABELLED, ClassScheme
-from rsseg_cli.delivery import check_target
 from rsseg_cli.errors import RssegError
-from rsseg_cli.journal import Journal, Pieces
-from rsseg_cli.predict import Cell, Engine, Walk, open_walk
+from rsseg_cli.job import Job, Outputs, Precision, Settings
+from rsseg_cli.model_file import read_card
 from rsseg_cli.progress import Track, untracked
-from rsseg_cli.raster.layout import Layout
+from rsseg_cli.raster.dataset import is_local
 from rsseg_cli.raster.scene import Scene
-from rsseg_cli.raster.write import RasterWriter, create_labels, create_raster
+from rsseg_cli.raster.sources import is_band_files, list_scenes, open_mosaic
+from rsseg_cli.raster.write import GEOTIFF_SUFFIXES
+from rsseg_cli.vector.area import Area, open_area
 
-# Probabilities as bytes: steps of 0.4 %, and 255 for nothing.
-PROBABILITY_STEP = 1 / 250
+if TYPE_CHECKING:
+    from xarray import DataArray
+
+# A scene's pixels may be so many times as coarse, or as fine, as they are wanted. Coarser ones are enlarged for the
+# network, in memory too; of much finer ones nothing is left.
+MOST_COARSER = 4
+MOST_FINER = 16
+
+Places = str | Path | Sequence[str | Path]
+OnError = Callable[[RssegError], None]
 
 logger = logging.getLogger(__name__)
 
 
+@overload
+def segment(
+    scene: "DataArray",
+    model: str | Path,
+    *,
+    bands: str | None = None,
+    aoi: str | Path | None = None,
+    tile_px: int = ...,
+    overlap_px: int | None = ...,
+    batch: int | None = ...,
+    gsd_m: float | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    tta: bool = False,
+) -> "DataArray": ...
+@overload
+def segment(
+    scene: Places,
+    model: str | Path,
+    *,
+    output: str | Path | None = None,
+    bands: str | None = None,
+    mosaic: bool = False,
+    aoi: str | Path | None = None,
+    tile_px: int = ...,
+    overlap_px: int | None = ...,
+    batch: int | None = ...,
+    gsd_m: float | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    tta: bool = False,
+    overwrite: bool = False,
+    track: Track = untracked,
+) -> dict[str, Any]: ...
+def segment(
+    scene: "Places | DataArray",
+    model: str | Path,
+    *,
+    output: str | Path | None = None,
+    bands: str | None = None,
+    mosaic: bool = False,
+    aoi: str | Path | None = None,
+    tile_px: int = Settings.tile_px,
+    overlap_px: int | None = Settings.overlap_px,
+    batch: int | None = Settings.batch,
+    gsd_m: float | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    tta: bool = False,
+    overwrite: bool = False,
+    track: Track = untracked,
+) -> "dict[str, Any] | DataArray":
+    """Maps land cover with a model; the keywords are the options of `rsseg segment`.
+
+    Names of files in: maps are written as the command writes them, and what `--json` prints is returned.
+    A georeferenced DataArray in, (band, y, x) as `Scene.read` and rioxarray give it: the labels come back as one,
+    (y, x), 255 where there is nothing, names of the classes in `attrs["classes"]`. They are the command's to the bit.
+
+        from rsseg_cli import open_scene, segment
+
+        segment("rsseg_demo/target/karst_1.tif", "rsseg_demo/town.safetensors", output="map.tif")
+        array = open_scene("rsseg_demo/target/karst_1.tif").read()
+        labels = segment(array[:, :100, :100], "rsseg_demo/town.safetensors", bands="red,green,blue,nir")
+    """
+    started = time.perf_counter()
+    settings = Settings(tile_px, overlap_px, batch, gsd_m, device, precision, tta)
+    area = str(aoi) if aoi is not None else None
+    if not isinstance(scene, str | Path | Sequence):
+        if output is not None or mosaic or overwrite:
+            raise RssegError("output, mosaic and overwrite are for files", "a DataArray's labels are given back")
+        return _segment_array(scene, str(model), bands, area, settings)
+    names = [scene] if isinstance(scene, str | Path) else scene
+    request = Request(
+        scenes=tuple(map(str, names)),
+        model=str(model),
+        output=Path(output) if output is not None else None,
+        bands=bands,
+        mosaic=mosaic,
+        aoi=area,
+        settings=settings,
+        overwrite=overwrite,
+    )
+    return map_all(request, started, track)
+
+
 @dataclass(frozen=True)
-class Outputs:
-    """Where a map goes, and what goes with it."""
+class Request:
+    """What the person asked for."""
 
-    labels: Path
-    probabilities: Path | None = None  # a band a class
-    confidence: Path | None = None  # the probability of the class that won
+    scenes: tuple[str, ...]
+    model: str
+    output: Path | None = None  # a file or a folder; None: the folder we are in
+    bands: str | None = None
+    alpha: str = "auto"
+    mosaic: bool = False  # all scenes are one
+    aoi: str | None = None  # FILE[:LAYER] of polygons: nothing else is mapped
+    probabilities: Path | None = None
+    confidence: Path | None = None
+    settings: Settings = field(default_factory=Settings)
+    resume: bool = False
     overwrite: bool = False
-    options: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def paths(self) -> list[Path]:
-        return [path for path in (self.labels, self.probabilities, self.confidence) if path is not None]
+    creation_options: Mapping[str, str] = field(default_factory=dict)
 
 
-def check(scene: Scene, bundle: Bundle, outputs: Outputs) -> Scene:
-    """The scene with the model's bands; refuses now what would fail later."""
-    for path in outputs.paths:
-        check_target(path, overwrite=outputs.overwrite, inputs=[scene.path])
-    return with_bands(scene, bundle.card.bands)
+def map_all(
+    request: Request, started: float, track: Track = untracked, on_error: OnError | None = None
+) -> dict[str, Any]:
+    """Maps every scene; a bad one ends it all, or is told to `on_error` and left out."""
+    done: list[dict[str, Any]] = []
+    if jobs := plan(request, on_error):
+        from rsseg_cli.bundle import load_bundle
+        from rsseg_cli.mapping import map_scene
+
+        bundle = load_bundle(request.model)
+        for job in jobs:
+            with _spared(on_error):
+                done.append(map_scene(job, bundle, request.settings, resume=request.resume, track=track))
+    seconds = time.perf_counter() - started
+    megapixels = sum(entry["width"] * entry["height"] for entry in done) / 1e6
+    return {"outputs": done, "seconds": seconds, "megapixels_per_second": megapixels / seconds}
+
+
+def _segment_array(
+    array: "DataArray", model: str, bands: str | None, aoi: str | None, settings: Settings
+) -> "DataArray":
+    from rsseg_cli.raster.arrays import labels_like, scene_of
+
+    scene, area = _fitted(scene_of(array).select(bands), read_card(model), aoi, settings)
+
+    from rsseg_cli.bundle import load_bundle
+    from rsseg_cli.mapping import map_array
+
+    bundle = load_bundle(model)
+    window = area.window if area else scene.grid.window
+    ids = map_array(scene, area, bundle, settings)
+    return labels_like(array, ids, bundle.card.scheme, scene.grid.crop(window).transform, window)
+
+
+@contextmanager
+def _spared(on_error: OnError | None) -> Iterator[None]:
+    """One of many may fail, if somebody wants to hear of it."""
+    try:
+        yield
+    except RssegError as error:
+        if on_error is None:
+            raise
+        on_error(error)
+
+
+def plan(request: Request, on_error: OnError | None = None) -> list[Job]:
+    """The maps to make, checked."""
+    card = read_card(request.model)
+    names = list_scenes(request.scenes)
+    groups = [names] if request.mosaic else [[name] for name in names]
+    if len(groups) > 1 and (request.probabilities or request.confidence):
+        raise RssegError(
+            f"--probabilities and --confidence name one file, and there are {len(groups)} scenes",
+            "map the scenes one by one, or join them with --mosaic",
+        )
+    jobs = []
+    for files, target in zip(groups, label_paths(groups, request.output), strict=True):
+        with _spared(on_error):
+            jobs.append(_job(request, files, target, card))
+    _refuse_inputs(jobs)
+    return jobs
+
+
+def _job(request: Request, files: Sequence[str], target: Path, card: Mapping[str, Any]) -> Job:
+    scene = open_mosaic(files, request.alpha).select(request.bands)
+    scene, area = _fitted(scene, card, request.aoi, request.settings)
+    if target != request.output:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    outputs = Outputs(target, request.probabilities, request.confidence, request.overwrite, request.creation_options)
+    outputs.check(scene.files)
+    return Job(scene, outputs, area)
+
+
+def _fitted(scene: Scene, card: Mapping[str, Any], aoi: str | None, settings: Settings) -> tuple[Scene, Area | None]:
+    """The scene as the model needs it, and the area of it that is wanted."""
+    scene = with_bands(scene, tuple(card["architecture"]["bands"]))
+    _refuse_other_scale(scene, settings.gsd_m or card["gsd_m"])
+    return scene, open_area(aoi, scene) if aoi is not None else None
+
+
+def _refuse_inputs(jobs: Sequence[Job]) -> None:
+    """One scene's map must not replace another scene."""
+    inputs = {Path(file).resolve() for job in jobs for file in job.scene.files if is_local(file)}
+    for path in (path for job in jobs for path in job.outputs.paths):
+        if path.resolve() in inputs:
+            raise RssegError(
+                f"{path}: is also an input", "choose another folder with -o", file=str(path), kind="output"
+            )
+
+
+def _refuse_other_scale(scene: Scene, gsd_m: float | None) -> None:
+    own = scene.grid.gsd_m
+    if own is None or gsd_m is None or gsd_m / MOST_FINER <= own <= gsd_m * MOST_COARSER:
+        return
+    raise RssegError(
+        f"{scene.path} has pixels of {own:.4g} m, and is to be mapped at {gsd_m:.4g} m",
+        f"use a model that knows such pixels, or take them as they are: --gsd {own:.4g}",
+        file=scene.path,
+    )
 
 
 def with_bands(scene: Scene, wanted: tuple[str, ...]) -> Scene:
     """By name where the names agree, by order where the scene has none and as many."""
     names = {name.casefold() for name in scene.names}
-    if all(name.casefold() in names for name in wanted):
+    # Bands without names are called 1, 2, 3: the 3 of seven bands and the 3 of twelve have nothing in common.
+    are_names = not all(name.isdigit() for name in wanted)
+    if are_names and all(name.casefold() in names for name in wanted):
         return scene.select(",".join(wanted))
     if len(scene.bands) == len(wanted):
-        logger.info(
-            "%s: its bands %s are taken as the model's %s, in this order",
-            scene.path,
-            ", ".join(scene.names),
-            ", ".join(wanted),
-        )
+        if scene.names != wanted:
+            logger.info(
+                "%s: its bands %s are taken as the model's %s, in this order",
+                scene.path,
+                _listed(scene.names),
+                _listed(wanted),
+            )
         return scene
     order = ",".join(f"{name}={number}" for number, name in enumerate(wanted, 1))
     hint = f"say which is which: --bands {order}"
     if len(scene.bands) < len(wanted):
         hint = "map scenes that have these bands, or learn a model from the bands that this one has"
     raise RssegError(
-        f"{scene.path} has {len(scene.bands)} bands: {', '.join(scene.names)}; the model needs {len(wanted)}: "
-        f"{', '.join(wanted)}",
+        f"{scene.path} has {len(scene.bands)} band{'s' if len(scene.bands) > 1 else ''}: {_listed(scene.names)}; "
+        f"the model needs {len(wanted)}: {_listed(wanted)}",
         hint,
         file=scene.path,
     )
 
 
-def map_scene(
-    scene: Scene,
-    bundle: Bundle,
-    outputs: Outputs,
-    engine: Engine,
-    gsd_m: float | None = None,
-    *,
-    resume: bool = False,
-    track: Track = untracked,
-) -> dict[str, Any]:
-    """Writes the map of one scene; gives what was written and the area of every class."""
-    walk = open_walk(scene, bundle, engine, gsd_m or bundle.card.gsd_m)
-    journal = Journal.beside(outputs.labels)
-    first = journal.start(_run_of(scene, bundle, outputs, engine, gsd_m), resume)
-    tally = _Tally(bundle.card.scheme, scene.grid.row_areas())
-    with ExitStack() as stack:
-        writers = _writers(stack, scene, bundle, outputs)
-        rows = _all_rows(walk, journal, first, bundle.card.scheme, set(writers))
-        for pieces in track(rows, f"mapping {Path(scene.path).name}", walk.layout.down.count):
-            for window, stored in pieces:
-                for kind, values in stored.items():
-                    writers[kind].write(values, window)
-                tally.add(stored["labels"], window)
-    journal.remove()
-    if not tally.pixels.sum():
-        logger.warning("%s: holds nothing but nodata, and so does its map", scene.path)
-    return {
-        "scene": scene.path,
-        "labels": str(outputs.labels),
-        "probabilities": str(outputs.probabilities) if outputs.probabilities else None,
-        "confidence": str(outputs.confidence) if outputs.confidence else None,
-        "classes": tally.to_json(),
-    }
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
-def _all_rows(walk: Walk, journal: Journal, first: int, scheme: ClassScheme, kinds: set[str]) -> Iterator[Pieces]:
-    """Rows that an earlier run finished, then the others; each is in the journal before it is given."""
-    strip = None
-    if first:
-        logger.info("%s: going on from row %d of %d", walk.scene.path, first, walk.layout.down.count)
-        yield from journal.rows(first)
-        strip = walk.strip_of(journal.strip(first - 1))
-    row = first
-    pieces: Pieces = []
-    for cell, below in walk.cells(first, strip):
-        # Stored at once: the scores of a whole row would fill the memory on wide scenes.
-        pieces.append((cell.window, _stored(cell, scheme, kinds)))
-        if below is not None:
-            journal.add(row, pieces, below.numpy())
-            yield pieces
-            row, pieces = row + 1, []
+def label_paths(groups: Sequence[Sequence[str]], output: Path | None) -> list[Path]:
+    """Where the map of each scene goes, a scene being one file or several; never one name twice.
+
+    `-o` is the file of a single map, or a folder. Without it `town.tif` becomes `town_labels.tif` here.
+    """
+    folder = output or Path()
+    if output is not None and not output.is_dir():
+        if len(groups) == 1 and output.suffix:
+            return [output]
+        if output.suffix.lower() in GEOTIFF_SUFFIXES:
+            raise RssegError(
+                f"-o {output}: names one file, and there are {len(groups)} scenes",
+                "name a folder, or join them to one scene with --mosaic",
+                kind="output",
+            )
+    stems = [_stem(files) for files in groups]
+    shared = Counter(stems)
+    names: dict[str, None] = {}
+    for files, stem in zip(groups, stems, strict=True):
+        parent = Path(files[0]).parent.name
+        wanted = f"{parent}_{stem}" if shared[stem] > 1 and parent else stem
+        numbered = (f"{wanted}_{number}" for number in count(2))
+        names[next(name for name in chain([wanted], numbered) if name not in names)] = None
+    return [folder / f"{name}_labels.tif" for name in names]
 
 
-def _run_of(scene: Scene, bundle: Bundle, outputs: Outputs, engine: Engine, gsd_m: float | None) -> dict[str, Any]:
-    """What must be the same for a run to go on where another stopped."""
-    path = Path(scene.path)
-    stamp = [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else None
-    return {
-        "rsseg": __version__,
-        "scene": scene.path,
-        "scene size and time": stamp,
-        "bands": list(scene.names),
-        "model": bundle.digest,
-        "tiling": asdict(engine.tiling),
-        "device": engine.device,
-        "precision": engine.precision,
-        "gsd": gsd_m,
-        "outputs": [str(path) for path in outputs.paths],
-    }
-
-
-def _writers(stack: ExitStack, scene: Scene, bundle: Bundle, outputs: Outputs) -> dict[str, RasterWriter]:
-    """Labels, and what else was asked for, each under its name once all is done."""
-    tags = {
-        "RSSEG_COMMAND": "segment",
-        "RSSEG_VERSION": __version__,
-        "RSSEG_MODEL": bundle.digest,
-        "RSSEG_METHOD": bundle.card.method,
-    }
-    common: dict[str, Any] = {"overwrite": outputs.overwrite, "inputs": [scene.path], "options": outputs.options}
-    writers = {
-        "labels": stack.enter_context(
-            create_labels(outputs.labels, scene.grid, bundle.card.scheme, tags=tags, **common)
-        )
-    }
-    wanted = {
-        "probabilities": (outputs.probabilities, bundle.card.scheme.names),
-        "confidence": (outputs.confidence, ("confidence",)),
-    }
-    for kind, (path, bands) in wanted.items():
-        if path is not None:
-            layout = Layout(bands, "uint8", UNLABELLED, tags=tags, scale=PROBABILITY_STEP)
-            writers[kind] = stack.enter_context(create_raster(path, scene.grid, layout, **common))
-    return writers
-
-
-def _stored(cell: Cell, scheme: ClassScheme, kinds: set[str]) -> dict[str, NDArray[np.uint8]]:
-    """A cell as the outputs hold it: class ids, and probabilities in steps."""
-    ids = np.array(scheme.ids, np.uint8)
-    found = {"labels": np.where(cell.valid, ids[cell.places], np.uint8(UNLABELLED))}
-    if kinds & {"probabilities", "confidence"}:
-        steps = np.where(cell.valid, np.rint(cell.probabilities / PROBABILITY_STEP), UNLABELLED).astype(np.uint8)
-        best = np.where(cell.valid, steps.max(axis=0), UNLABELLED).astype(np.uint8)
-        found |= {"probabilities": steps, "confidence": best}
-    return {kind: values for kind, values in found.items() if kind in kinds}
-
-
-class _Tally:
-    """Pixels and ground of each class."""
-
-    def __init__(self, scheme: ClassScheme, row_areas: NDArray[np.float64]) -> None:
-        self.scheme, self.row_areas = scheme, row_areas
-        self.pixels = np.zeros(UNLABELLED, np.int64)
-        self.areas = np.zeros(UNLABELLED)
-
-    def add(self, labels: NDArray[np.uint8], window: Window) -> None:
-        for row, line in enumerate(labels, int(window.row_off)):
-            found = np.bincount(line, minlength=256)[:UNLABELLED]
-            self.pixels += found
-            self.areas += found * self.row_areas[row]
-
-    def to_json(self) -> dict[str, dict[str, float]]:
-        return {
-            c.name: {"pixels": int(self.pixels[c.id]), "area_m2": float(self.areas[c.id])} for c in self.scheme.classes
-        }
-
-
-def default_names(scenes: list[str], output: Path | None) -> list[Path]:
-    """`town_labels.tif` for town.tif, beside the working folder or in the folder asked for; never one name twice."""
-    if output is not None and output.suffix and len(scenes) == 1:
-        return [output]
-    stems = [_stem(scene) for scene in scenes]
-    taken: set[str] = set()
-    names = []
-    for scene, stem in zip(scenes, stems, strict=True):
-        name = stem if stems.count(stem) == 1 else f"{Path(scene).parent.name}_{stem}"
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        names.append((output or Path()) / f"{name}_labels.tif")
-    return names
-
-
-def _stem(scene: str) -> str:
-    first = scene.partition(",")[0].rpartition("=")[2]
-    return Path(first).stem or "map"
+def _stem(files: Sequence[str]) -> str:
+    first = files[0]
+    if is_band_files(first):
+        first = first.partition(",")[0].partition("=")[2].strip()
+    stem = Path(first).stem or "map"
+    return stem if len(files) == 1 else f"{stem}_mosaic"

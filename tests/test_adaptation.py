@@ -1,18 +1,31 @@
-"""Training through files: plans, settings, and runs that go on from a checkpoint."""
+"""Training through files: where it starts, how long it takes, and runs that go on from a checkpoint."""
 
+import logging
+import shutil
+import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
+import rasterio
+import torch
+from rsseg_models.network import HEADS
 
 from rsseg_cli import adaptation
-from rsseg_cli.adaptation import Request, adapt, make_plan, parse_settings
-from rsseg_cli.bundle import read_card
+from rsseg_cli.adaptation import ADAPTERS, Pace, adapt, prepare, rehearse
+from rsseg_cli.bundle import load_bundle
+from rsseg_cli.commands.adapt import Head, Method
+from rsseg_cli.domain import Crops
 from rsseg_cli.errors import RssegError
-from rsseg_cli.patches import Crops
+from rsseg_cli.folders import LabelOptions
+from rsseg_cli.plan import Request, make_plan
+from rsseg_cli.settings import fill
 
 SCENES = Path(__file__).parents[1] / "sample_scenes"
-REQUEST = Request((str(SCENES / "source"),), steps=6, crops=Crops(side_px=64, batch=2, seed=3))
+REQUEST = Request((str(SCENES / "source"),), steps=6, crops=Crops(crop_px=64, batch=2, seed=3))
 
 
 class Killed(BaseException):
@@ -29,51 +42,226 @@ def killing_after(steps: int):
     return track
 
 
+@pytest.fixture(scope="module")
+def plan():
+    return make_plan(REQUEST)
+
+
+@pytest.fixture(scope="module")
+def model(plan, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "first.safetensors"
+    adapt(REQUEST, plan, path)
+    return path
+
+
+def digest_of(path: Path) -> str:
+    return load_bundle(path).digest
+
+
 @pytest.mark.parametrize("steps", [2, 5])
-def test_a_killed_run_that_goes_on_gives_the_same_model(tmp_path: Path, monkeypatch, steps: int) -> None:
+def test_a_killed_run_that_goes_on_gives_the_same_model(model, plan, tmp_path: Path, monkeypatch, steps: int) -> None:
     monkeypatch.setattr(adaptation, "CHECKPOINT_EVERY", 1)
-    plan = make_plan(REQUEST)
-    adapt(REQUEST, plan, tmp_path / "whole.safetensors")
-    halfway = Request(**{**vars(REQUEST), "workdir": tmp_path / "work"})
+    halfway = replace(REQUEST, workdir=tmp_path / "work")
     with pytest.raises(Killed):
         adapt(halfway, plan, tmp_path / "later.safetensors", track=killing_after(steps))
     assert not (tmp_path / "later.safetensors").exists()
-    adapt(Request(**{**vars(halfway), "resume": True}), plan, tmp_path / "later.safetensors")
-    digests = [read_card(tmp_path / f"{name}.safetensors")["digest"] for name in ("whole", "later")]
-    assert digests[0] == digests[1]
+    adapt(replace(halfway, resume=True), plan, tmp_path / "later.safetensors")
+    assert digest_of(tmp_path / "later.safetensors") == digest_of(model)
     assert not list((tmp_path / "work").iterdir())
 
 
-def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, monkeypatch) -> None:
+@pytest.fixture
+def interrupted(plan, tmp_path: Path, monkeypatch) -> Request:
+    """A run whose workdir holds the checkpoint of its second step."""
     monkeypatch.setattr(adaptation, "CHECKPOINT_EVERY", 1)
-    plan = make_plan(REQUEST)
-    first = Request(**{**vars(REQUEST), "workdir": tmp_path})
+    request = replace(REQUEST, workdir=tmp_path / "work")
     with pytest.raises(Killed):
-        adapt(first, plan, tmp_path / "m.safetensors", track=killing_after(2))
-    other = Request(**{**vars(first), "resume": True, "settings": {"learning_rate": "0.5"}})
-    with pytest.raises(RssegError, match="belongs to a run with other inputs or settings"):
-        adapt(other, plan, tmp_path / "m.safetensors")
+        adapt(request, plan, tmp_path / "m.safetensors", track=killing_after(2))
+    return request
 
 
-def test_the_target_decides_normalisation_and_size_on_the_ground() -> None:
-    source_alone, both = (
-        make_plan(REQUEST),
-        make_plan(Request(**{**vars(REQUEST), "targets": (str(SCENES / "target"),)})),
-    )
-    assert (source_alone.gsd_m, both.gsd_m) == (0.5, 0.8)
-    assert both.targets == 3
+def test_a_checkpoint_of_another_run_is_refused(interrupted: Request, plan, tmp_path: Path) -> None:
+    for changed in ({"settings": {"learning_rate": 0.5}}, {"steps": 7}, {"head": "uper"}):
+        other = replace(interrupted, resume=True, **changed)
+        with pytest.raises(RssegError, match="belongs to a run with other inputs or settings"):
+            adapt(other, plan, tmp_path / "m.safetensors")
+
+
+def test_a_damaged_checkpoint_is_refused(interrupted: Request, plan, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "work" / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    with pytest.raises(RssegError, match="is damaged"):
+        adapt(replace(interrupted, resume=True), plan, tmp_path / "m.safetensors")
+
+
+def test_an_unfinished_run_is_not_replaced_in_silence(interrupted: Request, plan, tmp_path: Path, caplog) -> None:
+    with pytest.raises(Killed):
+        adapt(interrupted, plan, tmp_path / "m.safetensors", track=killing_after(1))
+    assert "--resume goes on from it" in caplog.text
+
+
+def test_the_settings_printed_give_the_same_model_again(model, plan, tmp_path: Path) -> None:
+    settings = load_bundle(model).card.settings
+    assert settings["steps"] == 6
+    own = {name: value for name, value in settings.items() if name not in {"steps", *vars(REQUEST.crops)}}
+    again = replace(REQUEST, steps=settings["steps"], crops=fill(Crops, settings), settings=own)
+    result = adapt(again, plan, tmp_path / "again.safetensors")
+    assert digest_of(tmp_path / "again.safetensors") == digest_of(model)
+    assert result["settings"] == settings
+
+
+class TestMinutes:
+    """As many steps as fit, and then exactly the model of so many steps."""
+
+    def test_the_model_is_that_of_its_steps(self, model, plan, tmp_path: Path, monkeypatch) -> None:
+        monkeypatch.setattr(adaptation, "typical_seconds", lambda reports, enough_s: next(reports).seconds and 6.2)
+        monkeypatch.setattr(adaptation, "seen_windows", lambda domain: [])
+        timed = replace(REQUEST, steps=None, minutes=(6 * 6.2 / adaptation.SPARE + 3) / 60)
+        result = adapt(timed, plan, tmp_path / "timed.safetensors")
+        assert result["steps"] == 6
+        assert digest_of(tmp_path / "timed.safetensors") == digest_of(model)
+
+    def test_there_are_never_more_than_asked_for(self, model, plan, tmp_path: Path) -> None:
+        result = adapt(replace(REQUEST, minutes=60), plan, tmp_path / "timed.safetensors")
+        assert result["steps"] == 6
+        assert digest_of(tmp_path / "timed.safetensors") == digest_of(model)
+
+    def test_it_ends_in_time_though_steps_become_slower(self, plan, tmp_path: Path, monkeypatch, caplog) -> None:
+        monkeypatch.setattr(adaptation.Work, "pace", lambda work, deadline: Pace(100_000, 0.001, 0.0))
+        started = time.monotonic()
+        result = adapt(replace(REQUEST, steps=None, minutes=0.05), plan, tmp_path / "m.safetensors", started=started)
+        assert 1 <= result["steps"] < 1000
+        assert "steps became slower, and time is up" in caplog.text
+        assert (tmp_path / "m.safetensors").is_file()
+
+    def test_time_used_before_counts(self, plan, tmp_path: Path, monkeypatch, caplog) -> None:
+        caplog.set_level(logging.INFO)
+        monkeypatch.setattr(adaptation, "CHECKPOINT_EVERY", 1)
+        monkeypatch.setattr(adaptation.Work, "pace", lambda work, deadline: Pace(8, 0.001, 0.0))
+        timed = replace(REQUEST, steps=None, minutes=10, workdir=tmp_path / "work")
+        with pytest.raises(Killed):
+            adapt(timed, plan, tmp_path / "m.safetensors", track=killing_after(2), started=time.monotonic() - 300)
+        later = replace(timed, resume=True)
+        monkeypatch.setattr(adaptation.Work, "pace", None)  # the first run has settled it
+        assert adapt(later, plan, tmp_path / "m.safetensors", started=time.monotonic() - 301)["steps"] == 3
+        assert "going on from step 2 of 8" in caplog.text
+
+
+class TestInit:
+    """Starting from an earlier model."""
+
+    def test_the_same_classes_take_all_weights(self, model, plan, caplog) -> None:
+        caplog.set_level(logging.INFO)
+        work = prepare(replace(REQUEST, init=str(model)), plan)
+        first = load_bundle(model)
+        assert all(torch.equal(v, first.network.state_dict()[k]) for k, v in work.network.state_dict().items())
+        assert work.origin["init_digest"] == first.digest
+        assert work.steps == 6
+        assert "encoder and head loaded" in caplog.text
+        assert "anew" not in caplog.text
+
+    def test_classes_go_by_name(self, model, tmp_path: Path, caplog) -> None:
+        caplog.set_level(logging.INFO)
+        (tmp_path / "c.csv").write_text("value,name\n0,water\n1,Road\n2,hedge\n3,grass\n4,road\n5,road\n")
+        from rsseg_cli.class_files import read_classes
+
+        sources = (str(SCENES / "source" / "meadow_1.tif"),)
+        labels = LabelOptions(str(SCENES / "source" / "meadow_1_labels.tif"), read_classes(tmp_path / "c.csv"))
+        request = replace(REQUEST, sources=sources, labels=labels, init=str(model))
+        work = prepare(request, make_plan(request))
+        ours, theirs = (n.head.state_dict()["classifier.1.weight"] for n in (work.network, load_bundle(model).network))
+        names, known = [c.casefold() for c in work.plan.domain.scheme.names], load_bundle(model).card.scheme.names
+        assert names == ["water", "road", "hedge", "grass"]
+        for name in ("water", "road", "grass"):
+            assert torch.equal(ours[names.index(name)], theirs[known.index(name)])
+        assert "hedge starts anew; building, tree, bare ground left out" in caplog.text
+
+    def test_another_head_starts_anew(self, model, plan, caplog) -> None:
+        caplog.set_level(logging.INFO)
+        work = prepare(replace(REQUEST, init=str(model), head="uper"), plan)
+        assert work.network.architecture.head == "uper"
+        assert "encoder loaded; the head uper starts anew" in caplog.text
+
+    def test_bands_are_those_of_the_model(self, model, tmp_path: Path, make_raster) -> None:
+        with rasterio.open(SCENES / "source" / "meadow_1.tif") as scene:
+            values, profile = scene.read(), {"crs": scene.crs, "transform": scene.transform}
+        turned = make_raster("s/a.tif", values[::-1], photometric="minisblack", alpha="unspecified", **profile)
+        with rasterio.open(turned, "r+") as scene:
+            scene.descriptions = ("nir", "blue", "green", "red")
+        shutil.copy(SCENES / "source" / "meadow_1_labels.tif", tmp_path / "s" / "a_labels.tif")
+        found = make_plan(replace(REQUEST, sources=(str(tmp_path / "s"),), init=str(model)))
+        assert found.bands == ("red", "green", "blue", "nir")
+        np.testing.assert_array_equal(found.domain.pairs[0].scene.values(), values)
+
+    def test_the_model_remembers_where_it_came_from(self, model, plan, tmp_path: Path) -> None:
+        adapt(replace(REQUEST, init=str(model), steps=1), plan, tmp_path / "second.safetensors")
+        assert load_bundle(tmp_path / "second.safetensors").card.provenance["init_digest"] == digest_of(model)
+
+
+def test_target_labels_do_not_move_the_weights(tmp_path: Path) -> None:
+    """Labels in the target folder, wrong on purpose, in every way that a source may keep them."""
+    clean, poisoned = tmp_path / "clean", tmp_path / "poisoned"
+    for folder in (clean, poisoned):
+        (folder / "images").mkdir(parents=True)
+        for scene in (SCENES / "target").glob("*.tif"):
+            shutil.copy(scene, folder / "images")
+    (poisoned / "labels").mkdir()
+    for truth in (SCENES / "truth").glob("*.tif"):
+        with rasterio.open(truth) as labels:
+            wrong, profile = 5 - labels.read(), labels.profile
+        stem = truth.stem.removesuffix("_labels")
+        for name in (f"labels/{stem}.tif", f"images/{stem}_labels.tif", f"images/{stem}_gt.tif"):
+            with rasterio.open(poisoned / name, "w", **profile) as labels:
+                labels.write(wrong)
+    shutil.copy(SCENES / "source" / "meadow_3_labels.gpkg", poisoned / "images" / "karst_1_labels.gpkg")
+    digests = []
+    for folder in (clean, poisoned):
+        request = replace(REQUEST, targets=(str(folder),), steps=3)
+        adapt(request, make_plan(request), tmp_path / f"{folder.name}.safetensors")
+        digests.append(load_bundle(tmp_path / f"{folder.name}.safetensors"))
+    assert digests[0].digest == digests[1].digest
+    assert digests[0].card.normalisation == digests[1].card.normalisation
+
+
+def test_the_target_decides_normalisation_and_size_on_the_ground(plan) -> None:
+    both = make_plan(replace(REQUEST, targets=(str(SCENES / "target"),)))
+    assert (plan.gsd_m, both.gsd_m) == (0.5, 0.8)
+    assert len(both.targets) == 3
     assert both.normalisation != both.domain.normalisations[0]
-    assert source_alone.normalisation == source_alone.domain.normalisations[0]
+    assert plan.normalisation == plan.domain.normalisations[0]
 
 
-def test_settings_are_typed_and_known() -> None:
-    assert parse_settings(["a=1", "b = x"]) == {"a": "1", "b": "x"}
-    with pytest.raises(RssegError, match="not of the form"):
-        parse_settings(["learning_rate"])
-    for settings, match in (
-        ({"speed": "1"}, "no such setting"),
-        ({"clip": "far"}, "not a float"),
-        ({"precision": "float99"}, "not a precision"),
-    ):
-        with pytest.raises(RssegError, match=match):
-            adapt(Request(**{**vars(REQUEST), "settings": settings}), make_plan(REQUEST), Path("never.safetensors"))
+def test_a_rehearsal_leaves_nothing_and_changes_nothing(model, plan, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = rehearse(replace(REQUEST, workdir=tmp_path / "work"), plan, time.monotonic())
+    assert not list(tmp_path.iterdir())
+    assert found["expected_seconds"] > 0
+    assert found["expected_memory_mib"] is None or found["expected_memory_mib"] > 100
+    assert found["settings"] == load_bundle(model).card.settings
+    adapt(REQUEST, plan, tmp_path / "after.safetensors")
+    assert digest_of(tmp_path / "after.safetensors") == digest_of(model)
+
+
+def test_learning_too_fast_is_told(plan, tmp_path: Path, monkeypatch) -> None:
+    def fail(*_: object) -> Iterator:
+        raise FloatingPointError("a loss is no number any more at step 3")
+        yield
+
+    monkeypatch.setattr(adaptation, "optimise", fail)
+    with pytest.raises(RssegError, match="a loss is no number any more at step 3") as caught:
+        adapt(REQUEST, plan, tmp_path / "m.safetensors")
+    assert "--set learning_rate" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [({"speed": 1}, "no such setting"), ({"clip": "far"}, "not a number"), ({"precision": "x"}, "not a precision")],
+)
+def test_settings_are_typed_and_known(plan, settings: dict, match: str) -> None:
+    with pytest.raises(RssegError, match=match):
+        prepare(replace(REQUEST, settings=settings), plan)
+
+
+def test_the_command_offers_what_there_is() -> None:
+    assert set(get_args(Method)) == set(ADAPTERS)
+    assert set(get_args(Head)) == set(HEADS)

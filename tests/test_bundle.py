@@ -10,9 +10,10 @@ from rsseg_models.network import Architecture, build
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from rsseg_cli.bundle import Card, load_bundle, read_card, save_bundle
+from rsseg_cli.bundle import Card, load_bundle, save_bundle
 from rsseg_cli.classes import ClassScheme
 from rsseg_cli.errors import RssegError
+from rsseg_cli.model_file import read_card
 from rsseg_cli.normalisation import Normalisation
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from rsseg_cli.classes import UNLABELLED
-from rsseg_cli.errors import RssegError
+from rsseg_cli.domain import Crops, open_domain
 from rsseg_cli.folders import LabelOptions, find_labelled
-from rsseg_cli.patches import BUFFER_PX, Crops, Drawer, at_gsd, class_weights, normalisation_of, open_domain
+from rsseg_cli.patches import Drawer, class_weights
 
 SOURCE = str(Path(__file__).parents[1] / "sample_scenes" / "source")
-CROPS = Crops(side_px=64, batch=3, seed=5)
+CROPS = Crops(crop_px=64, batch=3, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +19,8 @@ def domain():
     return open_domain(find_labelled([SOURCE], LabelOptions()), None, "robust", CROPS)
 
 
-def drawn(domain, steps: int = 6, start: int = 0):
-    drawer = Drawer(domain, CROPS, steps)
+def drawn(domain, steps: int = 6, start: int = 0, crops: Crops = CROPS):
+    drawer = Drawer(domain, crops, steps)
     try:
         return [drawer(number) for number in range(start, steps)]
     finally:
@@ -43,17 +43,41 @@ def test_batches_have_their_shape_and_scale(domain) -> None:
     assert 0.3 < batch.bands.std() < 3
 
 
-def test_validation_blocks_and_their_buffer_are_never_trained_on(domain) -> None:
-    for number, blocks in enumerate(domain.held_back):
-        assert blocks
-        for block in blocks:
-            for place, counts in zip(domain.training.places, domain.training.counts, strict=True):
-                scene, window = place
-                assert scene != number or (window.row_off, window.col_off) != (block.row_off, block.col_off), counts
-    total = sum(pair.labels.read().size for pair in domain.pairs)
-    assert domain.training.counts.sum() + domain.validation.counts.sum() < total
-    assert (domain.validation.counts.sum(axis=0) > 0).all()
-    assert BUFFER_PX > 0
+def test_held_back_labels_are_in_no_batch(make_raster, tmp_path: Path) -> None:
+    """Every pixel of the red band is its own place, so that it can be recognised in a crop."""
+    values = np.zeros((3, 180, 180), np.float32)
+    values[0] = np.arange(180 * 180).reshape(180, 180)
+    make_raster("s/a.tif", values)
+    make_raster("s/a_labels.tif", np.random.default_rng(0).integers(0, 2, (180, 180), dtype=np.uint8))
+    crops = Crops(crop_px=64, batch=4, radiometry=0.0)
+    domain = open_domain(find_labelled([str(tmp_path / "s")], LabelOptions()), None, "robust", crops)
+    near = domain.held_back[0].nears(domain.pairs[0].scene.grid.window)
+    assert 0.1 < near.mean() < 0.7
+    scale = domain.normalisations[0]
+    seen = np.zeros(near.shape, bool)
+    for batch in drawn(domain, 12, crops=crops):
+        numbers = np.rint(batch.bands[:, 0].double().numpy() * scale.spreads[0] + scale.centres[0]).astype(int)
+        seen.ravel()[numbers[batch.labels.numpy() != UNLABELLED]] = True
+    assert not seen[near].any()
+    assert seen[~near].mean() > 0.5
+
+
+def test_a_scene_smaller_than_a_crop_keeps_its_scale(make_raster, tmp_path: Path) -> None:
+    values = np.random.default_rng(1).integers(0, 255, (3, 40, 48), dtype=np.uint8)
+    make_raster("s/a.tif", values)
+    make_raster("s/a_labels.tif", np.tile(np.array([0, 1], np.uint8), (40, 24)))
+    crops = Crops(crop_px=64, batch=1)
+    small = open_domain(find_labelled([str(tmp_path / "s")], LabelOptions()), None, "robust", crops)
+    batch = drawn(small, 1, crops=crops)[0]
+    assert batch.bands.shape == (1, 3, 64, 64)
+    assert batch.valid.sum() == 40 * 48
+    assert (batch.labels[~batch.valid] == UNLABELLED).all()
+
+
+def test_crops_are_zoomed_only_where_asked(domain) -> None:
+    zoomed = drawn(domain, 2, crops=Crops(crop_px=64, batch=3, seed=5, scale=2.0))
+    assert zoomed[0].bands.shape == (3, 4, 64, 64)
+    assert zoomed[0].valid.all()
 
 
 def test_rare_classes_are_drawn_more_often_than_they_occur(make_raster, tmp_path: Path) -> None:
@@ -73,28 +97,3 @@ def test_weights_lie_between_one_and_two(domain) -> None:
     weights = class_weights(domain.training)
     assert weights.min() >= 1
     assert weights.max() <= 2
-
-
-def test_statistics_are_robust_and_of_valid_pixels(make_raster) -> None:
-    from rsseg_cli.raster.sources import open_scene
-
-    values = np.random.default_rng(0).normal(100, 10, (1, 256, 256)).astype(np.float32)
-    values[:, :100] = -9999
-    values[:, 200, 200] = 1e6
-    found = normalisation_of([open_scene(make_raster("n.tif", values, nodata=-9999))], "robust")
-    assert found.centres[0] == pytest.approx(100, abs=0.5)
-    assert found.spreads[0] == pytest.approx(10, rel=0.05)
-    fixed = normalisation_of([open_scene(make_raster("b.tif", np.ones((3, 8, 8), np.uint8)))], "fixed")
-    assert fixed.centres == (114.75,) * 3
-    empty = open_scene(make_raster("e.tif", np.zeros((1, 8, 8), np.uint8), nodata=0))
-    with pytest.raises(RssegError, match="nothing but nodata"):
-        normalisation_of([empty], "robust")
-
-
-def test_pixels_of_another_size(domain) -> None:
-    scene = domain.pairs[0].scene
-    coarse = at_gsd(scene, 0.8)
-    assert coarse.shape == (160, 160)
-    assert coarse.gsd_m == pytest.approx(0.8)
-    assert coarse.bounds == pytest.approx(scene.grid.bounds)
-    assert at_gsd(scene, 0.51) == scene.grid

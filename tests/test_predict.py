@@ -9,11 +9,11 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
-from rsseg_cli.errors import RssegError
 from rsseg_cli.normalisation import Normalisation
-from rsseg_cli.predict import Side, Tiling, Walk
+from rsseg_cli.predict import Cell, Walk
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.scene import Band, Scene
+from rsseg_cli.tiling import Tiling
 
 PLAIN = Normalisation("fixed", (0.0, 0.0), (1.0, 1.0))
 SHAPE = (333, 471)
@@ -48,7 +48,7 @@ def by_place(bands: torch.Tensor) -> torch.Tensor:
     return each_pixel(bands) + ramp
 
 
-def mapped(walk: Walk, first_row: int = 0, strip: torch.Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
+def mapped(walk: Walk, first_row: int = 0, strip: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(logits, how often each pixel was given)."""
     shape = walk.scene.grid.shape
     logits, times = np.full((3, *shape), np.nan, np.float32), np.zeros(shape, int)
@@ -68,8 +68,8 @@ def test_every_pixel_is_given_once_and_weights_add_up_to_one(tiling: Tiling) -> 
     np.testing.assert_allclose(logits, each_pixel(values[None])[0].numpy(), atol=1e-5)
 
 
-def test_the_number_of_readers_does_not_matter() -> None:
-    one, three = (mapped(Walk(scene(), PLAIN, by_place, 3, Tiling(192, 64, 2), readers))[0] for readers in (1, 3))
+def test_the_number_of_workers_does_not_matter() -> None:
+    one, three = (mapped(Walk(scene(), PLAIN, by_place, 3, Tiling(192, 64, 2), workers))[0] for workers in (1, 3))
     np.testing.assert_array_equal(one, three)
 
 
@@ -77,10 +77,24 @@ def test_the_number_of_readers_does_not_matter() -> None:
 def test_a_walk_that_goes_on_later_ends_the_same(row: int) -> None:
     walk = Walk(scene(), PLAIN, by_place, 3, Tiling(160, 48, 4))
     whole, _ = mapped(walk)
-    strips = [strip for _, strip in walk.cells() if strip is not None]
+    strips = [strip.copy() for _, strip in walk.cells() if strip is not None]
     later, times = mapped(walk, row, strips[row - 1])
     assert 0 < times.mean() < 1
     np.testing.assert_array_equal(later[:, times == 1], whole[:, times == 1])
+
+
+@pytest.mark.parametrize("side", [64, 150, 1000])
+def test_blocks_of_any_size_by_themselves_are_those_of_the_walk(side: int) -> None:
+    walk = Walk(scene(), PLAIN, by_place, 3, Tiling(160, 48, 4))
+    whole, _ = mapped(walk)
+    height, width = SHAPE
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            window = Window(left, top, min(side, width - left), min(side, height - top))
+            block = walk.block(window)
+            place = window.toslices()
+            np.testing.assert_array_equal(block.logits, whole[(slice(None), *place)])
+            np.testing.assert_array_equal(block.valid, np.isfinite(walk.scene.read(window).values).all(axis=0))
 
 
 def test_the_network_sees_one_shape_and_only_tiles_with_something() -> None:
@@ -99,21 +113,8 @@ def test_the_network_sees_one_shape_and_only_tiles_with_something() -> None:
     assert not any(cell.valid.any() for cell in cells if cell.window.row_off + cell.window.height <= 200)
 
 
-def test_tiles_are_no_larger_than_the_scene_needs() -> None:
-    side = Side.of(4096, Tiling(1024, 64, 1))
-    assert (side.count, side.tile_px) == (5, 896)
-    assert Side.of(300, Tiling(1024, 64, 1)).tile_px == 320
-    assert Side.of(1, Tiling(1024, 64, 1)).count == 1
-
-
-def test_seams_fade_evenly() -> None:
-    side = Side.of(1000, Tiling(400, 100, 1))
-    falling, rising = side.weights(0)[side.stride_px :], side.weights(1)[:100]
-    torch.testing.assert_close(falling + rising, torch.ones(100))
-    torch.testing.assert_close(rising, falling.flip(0))
-    assert (side.weights(0)[:100] == 1).all()
-
-
-def test_overlaps_of_three_tiles_are_refused() -> None:
-    with pytest.raises(RssegError, match="cannot be blended"):
-        Tiling(128, 64, 1)
+def test_of_equal_scores_the_first_class_wins() -> None:
+    cell = Cell(Window(0, 0, 700, 500), np.zeros((5, 500, 700), np.float32), np.ones((500, 700), bool))
+    assert not cell.places.any()
+    cell.logits[3:] = 1
+    assert (cell.places == 3).all()

@@ -49,11 +49,10 @@ class AllMlpHead(nn.Module):
         # Mixing is linear and acts on each pixel alone, so it commutes with interpolation: mixing each level at its
         # own size and adding up equals mixing the upsampled concatenation, for a third of the work.
         slices = mix.weight.chunk(len(levels), dim=1)
-        projected = [project(level) for project, level in zip(self.projections, levels, strict=True)]
-        mixed = [functional.conv2d(level, part) for level, part in zip(projected, slices, strict=True)]
-        total = mixed[0]
-        for level in mixed[1:]:
-            total = total + resize(level, total)
+        finest, *coarser = (project(level) for project, level in zip(self.projections, levels, strict=True))
+        total = functional.conv2d(finest, slices[0], mix.bias)
+        for level, part in zip(coarser, slices[1:], strict=True):
+            total += resize(functional.conv2d(level, part), total)
         logits: Tensor = self.classifier(activation(norm(total)))
         return logits
 

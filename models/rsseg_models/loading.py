@@ -1,7 +1,9 @@
 """Published weights into an encoder: everything fits, or nothing is loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -9,9 +11,12 @@ from torch import Tensor
 from rsseg_models.encoder import Encoder, StateDict
 from rsseg_models.errors import ModelError
 from rsseg_models.mobilenet_v2 import MobileNetV2
-from rsseg_models.network import SegmentationNetwork
+from rsseg_models.network import ENCODERS, SegmentationNetwork
 from rsseg_models.stem import RGB, adapt_stem, bands_by_mean
+from rsseg_models.transformers_encoder import fetch_backbone, find_weights
+from rsseg_models.weights import read_weights
 
+Found = TypeVar("Found")
 # So many keys are named in a message; the rest is counted.
 NAMED = 5
 
@@ -28,6 +33,56 @@ class LoadedWeights:
     left_out: tuple[str, ...]
     # Bands that start from the mean of red, green and blue, because no weights know them.
     bands_by_mean: tuple[str, ...]
+
+
+def open_encoder(name: str) -> tuple[str, str, StateDict | None]:
+    """Name and variant for the Architecture, and weights that came along: a folder's, or those of a model id."""
+    if name in ENCODERS and name != "transformers":
+        return name, "", None
+    if not name or (name.count("/") != 1 and not Path(name).is_dir()):
+        own = ", ".join(known for known in ENCODERS if known != "transformers")
+        raise ModelError(
+            f"there is no encoder {name!r}",
+            f"use one of {own}; or a model id such as microsoft/resnet-50, or a model's folder",
+        )
+    variant, weights = at_hand_or_fetched(fetch_backbone, name)
+    return "transformers", variant, weights
+
+
+def open_weights(name: str) -> StateDict:
+    """Weights in a file or folder; what is neither is a model id."""
+    path = Path(name)
+    return read_weights(path if path.exists() else at_hand_or_fetched(find_weights, name))
+
+
+def at_hand_or_fetched(get: Callable[..., Found], name: str) -> Found:
+    """What lies here needs no network; what does not is fetched, because somebody named it."""
+    if Path(name).is_dir():
+        return get(name, download=False)
+    try:
+        return get(name, download=False)
+    except ModelError:
+        return get(name, download=True)
+
+
+def inherit(network: SegmentationNetwork, earlier: SegmentationNetwork, classes: Sequence[int | None]) -> bool:
+    """Start from an earlier network of the same encoder and bands; tells whether its head fits too.
+
+    `classes` has for each class its place among the earlier ones, or None: that one starts anew.
+    """
+    network.encoder.load_state_dict(earlier.encoder.state_dict())
+    ours, theirs = network.architecture, earlier.architecture
+    if (ours.head, ours.width) != (theirs.head, theirs.width):
+        return False
+    known = [at for at, place in enumerate(classes) if place is not None]
+    places = [place for place in classes if place is not None]
+    state = network.head.state_dict()
+    for key, value in earlier.head.state_dict().items():
+        if key.startswith("classifier."):
+            state[key][known] = value[places]
+        else:
+            state[key].copy_(value)
+    return True
 
 
 def load_encoder_weights(network: SegmentationNetwork, state: StateDict, band_names: Sequence[str]) -> LoadedWeights:

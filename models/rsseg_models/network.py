@@ -118,11 +118,13 @@ class SegmentationNetwork(nn.Module):
 
     def decode(self, levels: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """Logits (B, K, *size) from the levels of bands that have this size."""
-        logits = self.head(levels)
-        logits = functional.interpolate(
-            logits, scale_factor=self.encoder.strides[0], mode="bilinear", align_corners=False
-        )
-        return logits[..., : size[0], : size[1]]
+        return enlarge(self.head(levels), self.encoder.strides[0], size)
+
+
+def enlarge(logits: Tensor, stride: int, size: Sequence[int]) -> Tensor:
+    """Logits of a level as those of the bands, without what `levels` padded."""
+    logits = functional.interpolate(logits, scale_factor=stride, mode="bilinear", align_corners=False)
+    return logits[..., : size[0], : size[1]]
 
 
 def build(architecture: Architecture) -> SegmentationNetwork:

@@ -7,6 +7,7 @@ by the number. So a run that goes on from a checkpoint ends with the same weight
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, Protocol
 
 import torch
@@ -54,6 +55,17 @@ def optimise(
         if not all(map(_is_number, values.values())):
             raise FloatingPointError(f"a loss is no number any more at step {number + 1}: {values}")
         yield Report(number + 1, values, time.perf_counter() - started)
+
+
+def typical_seconds(reports: Iterable[Report], enough_s: float) -> float:
+    """Of a step: the median of a few, the first left out, which also prepares what later ones find ready."""
+    taken: list[float] = []
+    for report in reports:
+        if report.step > 1:
+            taken.append(report.seconds)
+        if sum(taken) >= enough_s:
+            break
+    return median(taken)
 
 
 def _is_number(value: float) -> bool:

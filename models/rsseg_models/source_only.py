@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rsseg_models.batch import Batch
+from rsseg_models.errors import ModelError
+from rsseg_models.heads import FcnHead
 from rsseg_models.losses import cross_entropy
-from rsseg_models.network import SegmentationNetwork
+from rsseg_models.network import SegmentationNetwork, enlarge
 from rsseg_models.optimise import Average, Descent, Schedule
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+# The level, at stride 16, that the auxiliary head looks at.
+AUXILIARY_LEVEL = 2
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,25 @@ class Settings:
     """Longest gradient, as a whole."""
     average: float = 0.99
     """Momentum of the moving average that is kept; 0 keeps the last weights."""
+    auxiliary: float = 0.4
+    """Weight of the loss on a second, simple head half-way down the encoder; with the head uper only."""
     precision: str = "auto"
     """float32, bfloat16, or auto: bfloat16 where the processor is quicker with it."""
+
+    def __post_init__(self) -> None:
+        for name, value, most in (
+            ("learning_rate", self.learning_rate, 1.0),
+            ("pretrained_rate", self.pretrained_rate, 10.0),
+            ("weight_decay", self.weight_decay, 1.0),
+            ("warm_up", self.warm_up, 1.0),
+            ("clip", self.clip, 1e9),
+            ("average", self.average, 0.99999),
+            ("auxiliary", self.auxiliary, 10.0),
+        ):
+            if not 0 <= value <= most:
+                raise ModelError(f"{name} = {value}: out of range", f"give between 0 and {most:g}")
+        if self.precision not in PRECISIONS:
+            raise ModelError(f"precision = {self.precision}: not a precision", f"use {' or '.join(PRECISIONS)}")
 
 
 class SourceOnly:
@@ -49,9 +72,12 @@ class SourceOnly:
         self.class_weights = class_weights
         self.precision = torch.bfloat16 if settings.precision == "bfloat16" else None
         self.average = Average(self.student, self.network, settings.average)
+        self.auxiliary = _auxiliary_head(network) if settings.auxiliary else None
+        self.auxiliary_weight = settings.auxiliary
         encoder_rate = settings.learning_rate * (settings.pretrained_rate if pretrained else 1.0)
+        heads = nn.ModuleList([network.head] if self.auxiliary is None else [network.head, self.auxiliary])
         self.descent = Descent(
-            [(network.encoder, encoder_rate), (network.head, settings.learning_rate)],
+            [(network.encoder, encoder_rate), (heads, settings.learning_rate)],
             Schedule(steps, round(settings.warm_up * steps)),
             settings.weight_decay,
             settings.clip,
@@ -60,20 +86,35 @@ class SourceOnly:
     def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
         device = batch.bands.device.type
         with torch.autocast(device, self.precision or torch.bfloat16, enabled=self.precision is not None):
-            logits = self.student(batch.bands)
-        loss = cross_entropy(logits, batch.labels, self.class_weights)
-        self.descent.minimise(loss, number)
+            levels = self.student.levels(batch.bands)
+            logits = self.student.decode(levels, batch.labels.shape[-2:])
+            aside = None if self.auxiliary is None else self.auxiliary(levels[AUXILIARY_LEVEL])
+        losses = {"source": cross_entropy(logits, batch.labels, self.class_weights)}
+        total = losses["source"]
+        if aside is not None:
+            aside = enlarge(aside, self.student.encoder.strides[AUXILIARY_LEVEL], batch.labels.shape[-2:])
+            losses["auxiliary"] = cross_entropy(aside, batch.labels, self.class_weights)
+            total = total + self.auxiliary_weight * losses["auxiliary"]
+        self.descent.minimise(total, number)
         self.average.update(number)
-        return {"source": loss.detach()}
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "student": self.student.state_dict(),
-            "network": self.network.state_dict(),
-            "descent": self.descent.state_dict(),
-        }
+        return {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.student.load_state_dict(state["student"])
-        self.network.load_state_dict(state["network"])
-        self.descent.load_state_dict(state["descent"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"student": self.student, "network": self.network, "descent": self.descent}
+        return parts if self.auxiliary is None else parts | {"auxiliary": self.auxiliary}
+
+
+def _auxiliary_head(network: SegmentationNetwork) -> FcnHead | None:
+    """What the recipes of UPerNet train beside it; no part of the network that is kept."""
+    architecture = network.architecture
+    if architecture.head != "uper":
+        return None
+    head = FcnHead(network.encoder.channels[AUXILIARY_LEVEL], architecture.classes, architecture.width)
+    return head.to(next(network.parameters()).device)

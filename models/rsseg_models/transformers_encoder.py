@@ -5,6 +5,7 @@ Nothing else in rsseg imports that package, and nothing here does so before such
 
 import importlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +23,25 @@ DROPPED = ("auto_map", "attn_implementation", "quantization_config", "transforme
 PROBE_PX = 64
 
 
-def import_transformers() -> Any:
+def import_transformers(what: str = "this encoder") -> Any:
     # By name, so that type checking gives the same answer whether the extra is installed or not.
     try:
         transformers = importlib.import_module("transformers")
         # Its progress bars and load reports would mix with ours.
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
+        # Of five tries to reach a hub the last one is told, in our words.
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         return transformers
     except ImportError as problem:
         raise ModelError(
-            "this encoder needs the package transformers, which is not installed", "pip install 'rsseg[encoders]'"
+            f"{what} needs the package transformers, which is not installed", "pip install 'rsseg[encoders]'"
         ) from problem
 
 
 def fetch_backbone(name: str, *, download: bool) -> tuple[str, StateDict]:
     """A published backbone, by model id or local folder: its variant for the Architecture, and its weights."""
-    transformers = import_transformers()
+    transformers = import_transformers(f"the encoder {name}")
     try:
         # Fetched files are data only: no code from the model's author, no pickle.
         config = transformers.AutoConfig.from_pretrained(name, local_files_only=not download, trust_remote_code=False)
@@ -48,6 +51,8 @@ def fetch_backbone(name: str, *, download: bool) -> tuple[str, StateDict]:
         backbone, report = kind.from_pretrained(
             name, config=config, local_files_only=not download, use_safetensors=True, output_loading_info=True
         )
+    except ModelError:
+        raise
     except (OSError, ValueError) as problem:
         raise unavailable(name, download, problem) from problem
     # The norms on the levels are not part of a classifier's training; they start as they are.
@@ -59,26 +64,33 @@ def fetch_backbone(name: str, *, download: bool) -> tuple[str, StateDict]:
 
 def find_weights(name: str, *, download: bool) -> Path:
     """The file of weights of a model id, for encoders that are our own; in the cache of transformers."""
-    cached_file = import_transformers().utils.cached_file
+    cached_file = import_transformers(f"{name} is no file or folder here; as a model id it").utils.cached_file
     problem: Exception | None = None
     for file in FOLDER_NAMES:
         try:
             return Path(cached_file(name, file, local_files_only=not download))
         except (OSError, ValueError) as this:
             problem = this
+            if "connect" in str(this):
+                break  # asking for the other file would take as long again
     raise unavailable(name, download, problem) from problem
 
 
 def unavailable(name: str, download: bool, problem: Exception | None) -> ModelError:
     reason = str(problem).splitlines()[0] if problem and str(problem) else "no reason given"
     where = "on this machine or its hub" if download else "on this machine, and downloading was not asked for"
-    return ModelError(f"the backbone {name} cannot be had {where}: {reason}", "give a folder that holds the model")
+    return ModelError(
+        f"the backbone {name} cannot be had {where}: {reason}", "connect, or give a folder that holds the model"
+    )
 
 
 def last_four(config: Any, name: str) -> list[int]:
     stages = getattr(config, "stage_names", None) or []
     if len(stages) < 4:
-        raise ModelError(f"{name} is no backbone with feature maps", "give one like ConvNeXt, Swin or ResNet")
+        raise ModelError(
+            f"{name} is no backbone with feature maps",
+            "give one like ConvNeXt, Swin or ResNet; SegFormer's weights load into mit-b0 to mit-b5",
+        )
     return list(range(len(stages) - 4, len(stages)))
 
 

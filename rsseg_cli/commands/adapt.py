@@ -1,5 +1,6 @@
 """`rsseg adapt`: learn a model from labelled scenes."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from rsseg_cli.commands.options import Background, Classes, ClassField, Device, 
 from rsseg_cli.console import Console
 
 Method = Literal["source-only"]
+Head = Literal["all-mlp", "uper"]
 Rule = Literal["robust", "fixed"]
 
 
@@ -22,9 +24,31 @@ def adapt(
         Path, typer.Option("--output", "-o", metavar="FILE", help="The model to write (.safetensors).")
     ] = Path("model.safetensors"),
     method: Annotated[Method, typer.Option(help="How to learn.")] = "source-only",
-    encoder: Annotated[str, typer.Option(metavar="NAME", help="tiny, mobilenet-v2, mit-b0 to mit-b5.")] = "tiny",
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|ID|DIR",
+            help="tiny, mobilenet-v2, mit-b0 to mit-b5; or a backbone of transformers by its folder or model id "
+            "(fetched if it is not here). Default: tiny, or that of --init.",
+        ),
+    ] = None,
     encoder_weights: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Published weights to start from (.safetensors, .npz, .pth).")
+        str | None,
+        typer.Option(
+            metavar="FILE|ID",
+            help="Published weights to start from: a file (.safetensors, .npz, .pth), a folder, or a model id "
+            "(fetched if it is not here).",
+        ),
+    ] = None,
+    head: Annotated[
+        Head | None,
+        typer.Option(help="What makes a map of the encoder's features. Default: all-mlp, or that of --init."),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Start from an earlier model. Classes of the same name go on, others start anew."
+        ),
     ] = None,
     labels: Annotated[
         str | None, typer.Option(metavar="FILE[:LAYER]", help="One label file for all source scenes.")
@@ -36,19 +60,44 @@ def adapt(
     source_bands: Annotated[str | None, typer.Option(metavar="LIST", help="Bands of the source to use.")] = None,
     target_bands: Annotated[str | None, typer.Option(metavar="LIST", help="The same bands in the target.")] = None,
     gsd: Annotated[
-        float | None, typer.Option(metavar="METRES", help="Size of a pixel to learn at. Default: the coarser domain's.")
+        float | None,
+        typer.Option(metavar="METRES", min=0, help="Size of a pixel to learn at. Default: the coarsest of all scenes."),
     ] = None,
     normalise: Annotated[Rule, typer.Option(help="Bands scaled by the domain's own statistics, or fixed.")] = "robust",
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps. Default: by encoder.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Crops a step.")] = 8,
-    crop_px: Annotated[int, typer.Option(min=32, help="Side of a crop.")] = 128,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same model on a CPU.")] = 0,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Training steps. Default: 1200, or 600 from weights or --init; or what --minutes allow."
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Be done in this time: as many steps as fit, by a few that are tried first, and never more than "
+            "--steps. With --resume the time used before counts too.",
+        ),
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Crops a step. Default: 8.")] = None,
+    crop_px: Annotated[int | None, typer.Option(min=32, help="Side of a crop. Default: 128.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="The same seed gives the same model on a CPU. Default: 0.")
+    ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method.")
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; may be repeated.")
+    ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="Settings, a line each: learning_rate = 0.001. --dry-run shows them all. --set and options win.",
+        ),
     ] = None,
     workdir: Annotated[Path | None, typer.Option(metavar="DIR", help="Where checkpoints go.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --workdir.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what was found and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what was found and what it would take, and stop.")
+    ] = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
     *,
@@ -61,19 +110,23 @@ def adapt(
 
     Example:  rsseg adapt --source src/ --target tgt/ -o tgt.safetensors
     """
-    from rsseg_cli.adaptation import Request, make_plan, parse_settings
-    from rsseg_cli.adaptation import adapt as learn
     from rsseg_cli.class_files import read_classes
+    from rsseg_cli.domain import Crops
     from rsseg_cli.folders import LabelOptions
     from rsseg_cli.labels import PolygonOptions
-    from rsseg_cli.patches import Crops
+    from rsseg_cli.plan import Request, check_output, check_request, lines_of, make_plan
+    from rsseg_cli.settings import convert, fill, gather, types_of
 
+    started = time.monotonic()
+    given = gather(settings, set_ or (), {"steps": steps, "batch": batch, "crop_px": crop_px, "seed": seed})
     request = Request(
         sources=tuple(source),
         targets=tuple(target or ()),
         method=method,
         encoder=encoder,
         encoder_weights=encoder_weights,
+        head=head,
+        init=init,
         labels=LabelOptions(
             labels, read_classes(classes) if classes else None, PolygonOptions(class_field, where, background)
         ),
@@ -81,17 +134,26 @@ def adapt(
         target_bands=target_bands,
         gsd_m=gsd,
         normalise=normalise,
-        steps=steps,
-        crops=Crops(side_px=crop_px, batch=batch, seed=seed),
-        settings=parse_settings(set_),
+        steps=convert("steps", given["steps"], int) if "steps" in given else None,
+        minutes=minutes,
+        crops=fill(Crops, given),
+        settings={name: value for name, value in given.items() if name not in ("steps", *types_of(Crops))},
         device=device,
         workdir=workdir,
         resume=resume,
     )
+    check_request(request)
+    if not dry_run:
+        check_output(output, overwrite=overwrite, inputs=[init] if init else [])
     plan = make_plan(request)
+
+    # Torch is slow to import, and by now the scenes are known to be sound.
+    from rsseg_cli.adaptation import adapt as learn
+    from rsseg_cli.adaptation import rehearse
+
     if dry_run:
-        found = plan.to_json()
-        console.report(found, [f"{name}: {value}" for name, value in found.items()])
+        found = rehearse(request, plan, started)
+        console.report(found, lines_of(found))
         return
-    result = learn(request, plan, output, overwrite=overwrite, track=console.track)
+    result = learn(request, plan, output, overwrite=overwrite, track=console.track, started=started)
     console.report(result, [result["model"]])

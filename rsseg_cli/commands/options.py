@@ -39,6 +39,12 @@ Background = Annotated[
     bool,
     typer.Option("--background", help="Vector files: what no polygon covers is the class 'background'."),
 ]
+Aoi = Annotated[
+    str | None,
+    typer.Option(
+        "--aoi", metavar="VECTOR[:LAYER]", help="Map only ground inside these polygons, any coordinate system."
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
 Device = Annotated[
     str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where networks run. auto: a GPU when there is one.")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from rsseg_cli.commands.options import Alpha, Bands, CreationOptions, Device, Overwrite, with_console
+from rsseg_cli.commands.options import Alpha, Aoi, Bands, CreationOptions, Device, Overwrite, with_console
 from rsseg_cli.console import Console
 from rsseg_cli.errors import RssegError
 
@@ -24,16 +24,25 @@ def segment(
     ] = None,
     bands: Bands = None,
     alpha: Alpha = "auto",
-    mosaic: Annotated[bool, typer.Option("--mosaic", help="See all rasters as one map, later ones on top.")] = False,
+    mosaic: Annotated[bool, typer.Option("--mosaic", help="See all rasters as one scene, later ones on top.")] = False,
+    aoi: Aoi = None,
     probabilities: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write each class's probability.")
     ] = None,
     confidence: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the probability of the class that won.")
     ] = None,
-    tile_px: Annotated[int, typer.Option(min=64, help="Side of a tile, at most.")] = 512,
-    overlap_px: Annotated[int, typer.Option(min=0, help="Pixels over which neighbouring tiles fade.")] = 64,
-    batch: Annotated[int, typer.Option(min=1, help="Tiles that go through the network together.")] = 2,
+    tile_px: Annotated[int, typer.Option(min=64, help="Side of a tile, at most.")] = 544,
+    overlap_px: Annotated[
+        int | None,
+        typer.Option(min=0, help="Pixels over which tiles fade into each other. Default: by encoder."),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Tiles that go through the network together. Default: by device.")
+    ] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over each tile and its mirror images. Takes four times as long.")
+    ] = False,
     gsd: Annotated[
         float | None, typer.Option(metavar="METRES", help="Size on the ground to map at. Default: the model's.")
     ] = None,
@@ -50,48 +59,40 @@ def segment(
 ) -> None:
     """Map rasters of any size with a model.
 
-    Maps lie on exactly the grid of their scene. Nodata stays nodata.
+    Maps lie on exactly the grid of their scene, or on the part of it that --aoi covers. Nodata stays nodata.
 
     Example:  rsseg segment tgt/*.tif --model tgt.safetensors -o maps/
     """
-    from rsseg_cli.bundle import load_bundle
-    from rsseg_cli.predict import Engine, Tiling
-    from rsseg_cli.raster.sources import list_scenes, open_mosaic, open_scene
+    started = time.perf_counter()  # before the imports: they are part of what the person waits for
+    from rsseg_cli.job import Settings
     from rsseg_cli.raster.write import creation_options as parse
-    from rsseg_cli.segmentation import Outputs, check, default_names, map_scene
+    from rsseg_cli.segmentation import Request, map_all
 
-    started = time.perf_counter()
-    names = list_scenes(scenes)
-    if mosaic:
-        names = names[:1]
-    if len(names) > 1 and (probabilities or confidence):
-        raise RssegError(
-            "--probabilities and --confidence name one file, and there are several scenes", "map the scenes one by one"
-        )
-    targets = default_names(names, output)
-    if output is not None and targets[0].parent == output:
-        output.mkdir(parents=True, exist_ok=True)
-    bundle = load_bundle(model)
-    engine = Engine(Tiling(tile_px, overlap_px, batch), device, precision)
-    done: list[dict[str, Any]] = []
-    failed = 0
-    pixels = 0
-    for name, target in zip(names, targets, strict=True):
-        outputs = Outputs(target, probabilities, confidence, overwrite, parse(creation_options))
-        try:
-            scene = open_mosaic(list_scenes(scenes), alpha) if mosaic else open_scene(name, None, alpha)
-            scene = check(scene.select(bands), bundle, outputs)
-            done.append(map_scene(scene, bundle, outputs, engine, gsd, resume=resume, track=console.track))
-            pixels += scene.grid.width * scene.grid.height
-        except RssegError as error:
-            if not keep_going:
-                raise
-            console.fail(error, on_stdout=False)
-            failed += 1
-    seconds = time.perf_counter() - started
-    result = {"outputs": done, "seconds": seconds, "megapixels_per_second": pixels / 1e6 / seconds}
-    console.report(result, [path for entry in done for path in _written(entry)])
-    if failed:
+    request = Request(
+        scenes=tuple(scenes),
+        model=model,
+        output=output,
+        bands=bands,
+        alpha=alpha,
+        mosaic=mosaic,
+        aoi=aoi,
+        probabilities=probabilities,
+        confidence=confidence,
+        settings=Settings(tile_px, overlap_px, batch, gsd, device, precision, tta),
+        resume=resume,
+        overwrite=overwrite,
+        creation_options=parse(creation_options),
+    )
+    errors: list[RssegError] = []
+
+    def spare(error: RssegError) -> None:
+        console.fail(error, on_stdout=False)
+        errors.append(error)
+
+    result = map_all(request, started, console.track, spare if keep_going else None)
+    result["errors"] = [error.as_json() for error in errors]
+    console.report(result, [path for entry in result["outputs"] for path in _written(entry)])
+    if errors:
         raise typer.Exit(1)
 
 

@@ -3,17 +3,16 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import xarray
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 from rasterio.warp import transform as warp_points
 from rasterio.windows import Window
 
 from rsseg_cli.errors import RssegError
-from rsseg_cli.raster.dataset import open_raster, read_window
+from rsseg_cli.raster.dataset import is_local, open_raster, read_window
 from rsseg_cli.raster.dates import date_of
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.validity import (
@@ -23,6 +22,9 @@ from rsseg_cli.raster.validity import (
     missing_by_mask,
     missing_values,
 )
+
+if TYPE_CHECKING:
+    from xarray import DataArray
 
 COLORS = ("red", "green", "blue", "cyan", "magenta", "yellow", "black", "alpha")
 ALPHA_CHOICES = ("auto", "yes", "no")
@@ -59,6 +61,7 @@ class Scene:
     pixels: Pixels
     date: str | None = None  # ISO, to the precision known
     chosen: tuple[int, ...] | None = None  # positions in `pixels` of `bands`, if not all in order
+    files: tuple[str, ...] = ()  # every file that is read; no output may replace one
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,17 +77,19 @@ class Scene:
         """The first band's nodata value, as stored."""
         return self.bands[0].nodata
 
-    def read(self, window: Window | None = None) -> xarray.DataArray:
-        """The values of a window, (band, y, x)."""
+    def read(self, window: Window | None = None) -> "DataArray":
+        """The values of a window, (band, y, x), with band names and place."""
+        # xarray takes half a second to import, and maps are made without it.
+        from rsseg_cli.raster.arrays import array_of
+
+        window = window or self.grid.window
+        return array_of(self.values(window), self.names, self.grid.crop(window), self.path)
+
+    def values(self, window: Window | None = None) -> NDArray[np.float32]:
+        """The values of a window alone, (band, y, x)."""
         window = window or self.grid.window
         _check_inside(window, self.grid)
-        positions = self.chosen or tuple(range(len(self.bands)))
-        return xarray.DataArray(
-            self.pixels.read(window, positions),
-            dims=("band", "y", "x"),
-            coords={"band": list(self.names)},
-            attrs={"crs": self.grid.crs, "transform": self.grid.crop(window).transform, "path": self.path},
-        )
+        return self.pixels.read(window, self.chosen or tuple(range(len(self.bands))))
 
     def select(self, wanted: str | None) -> "Scene":
         """The same scene with the bands of a list such as `red,green`, `3,2,1` or `red=3,nir=4`."""
@@ -114,16 +119,22 @@ class FilePixels:
         with open_raster(self.path) as dataset:
             raw = _read_bands(dataset, indexes, window)
             masked = missing_by_mask(dataset, indexes, window, self.alpha)
-        missing = missing_values(raw, [band.nodata for band in chosen])
-        values = raw.astype(np.float32)
-        for layer, band in zip(values, chosen, strict=True):
-            if (band.scale, band.offset) != (1.0, 0.0):
-                layer *= band.scale
-                layer += band.offset
-        values[missing] = np.nan
+        values = measurements(raw, chosen)
         if masked is not None:
             values[np.broadcast_to(masked, values.shape)] = np.nan
         return values
+
+
+def measurements(raw: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.float32]:
+    """What stored values (band, y, x) mean; NaN where there is nothing."""
+    missing = missing_values(raw, [band.nodata for band in bands])
+    values = raw.astype(np.float32)
+    for layer, band in zip(values, bands, strict=True):
+        if (band.scale, band.offset) != (1.0, 0.0):
+            layer *= band.scale
+            layer += band.offset
+    values[missing] = np.nan
+    return values
 
 
 def _read_bands(dataset: DatasetReader, indexes: Sequence[int], window: Window) -> NDArray[Any]:
@@ -154,11 +165,12 @@ def open_file(path: str, alpha: str = "auto") -> Scene:
             for name, index in zip(names, indexes, strict=True)
         )
         date = date_of(path, dataset.tags() | dataset.tags(ns="IMAGERY"))
+        files = tuple(dataset.files) if is_local(path) else ()  # of a VRT, all it lists; elsewhere that may take long
     if grid.crs is None:
         logger.info(
             "%s: has no coordinate system; sizes and areas are in pixels", path, extra={"topic": "no coordinate system"}
         )
-    return Scene(path, grid, bands, FilePixels(path, bands, indexes, mask), date)
+    return Scene(path, grid, bands, FilePixels(path, bands, indexes, mask), date, files=files or (path,))
 
 
 def _mask_band(path: str, dataset: DatasetReader, alpha: str) -> int | None:

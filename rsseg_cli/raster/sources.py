@@ -63,7 +63,19 @@ def open_mosaic(names: Sequence[str], alpha: str = "auto") -> Scene:
     dates = {scene.date for scene in scenes}
     _warn_of_emptiness(grid, scenes)
     bands = tuple(_widest(each) for each in zip(*(scene.bands for scene in scenes), strict=True))
-    return replace(first, grid=grid, bands=bands, pixels=pixels, date=dates.pop() if len(dates) == 1 else None)
+    return replace(
+        first,
+        path=f"{first.path} and {len(scenes) - 1} more",
+        grid=grid,
+        bands=bands,
+        pixels=pixels,
+        date=dates.pop() if len(dates) == 1 else None,
+        files=_files(scenes),
+    )
+
+
+def _files(scenes: Sequence[Scene]) -> tuple[str, ...]:
+    return tuple(file for scene in scenes for file in scene.files)
 
 
 def _widest(bands: Sequence[Band]) -> Band:
@@ -150,9 +162,12 @@ def _where_else(folder: Path) -> str:
 
 
 def _open_one(text: str, alpha: str) -> Scene:
-    if BAND_FILES.match(text) and not Path(text).exists():
-        return _open_band_files(text, alpha)
-    return open_file(text, alpha)
+    return _open_band_files(text, alpha) if is_band_files(text) else open_file(text, alpha)
+
+
+def is_band_files(text: str) -> bool:
+    """Whether it is `red=B04.tif,green=B03.tif`, and not a file that is called so."""
+    return BAND_FILES.match(text) is not None and not Path(text).exists()
 
 
 def _open_band_files(text: str, alpha: str) -> Scene:
@@ -173,7 +188,8 @@ def _open_band_files(text: str, alpha: str) -> Scene:
         logger.info("%s: bands of different resolution, brought to that of %s", text, finest.path)
     pixels = StackedPixels(tuple(align(scene, finest.grid) for scene in scenes))
     bands = tuple(scene.bands[0] for scene in scenes)
-    return Scene(text, finest.grid, bands, pixels, next((scene.date for scene in scenes if scene.date), None))
+    date = next((scene.date for scene in scenes if scene.date), None)
+    return Scene(text, finest.grid, bands, pixels, date, files=_files(scenes))
 
 
 def _union(scenes: Sequence[Scene]) -> Grid:

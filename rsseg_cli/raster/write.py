@@ -89,13 +89,7 @@ def create_raster(
     options: Mapping[str, str] | None = None,
 ) -> Iterator[RasterWriter]:
     """A raster to fill window by window; it appears under its name when the block ends, complete and checked."""
-    if path.suffix.lower() not in GEOTIFF_SUFFIXES:
-        raise RssegError(
-            f"{path}: rasters are written as GeoTIFF",
-            f"end the name with .tif; gdal_translate makes other formats of it: {path.stem}.tif",
-            file=str(path),
-            kind="output",
-        )
+    check_suffix(path)
     size = len(layout.bands) * np.dtype(layout.dtype).itemsize * grid.height * grid.width
     expected = int(size * (LABEL_BYTES_PX if layout.scheme else VALUE_BYTES_PX))
     style = [path.with_suffix(".qml")] if layout.scheme else []
@@ -111,6 +105,17 @@ def create_raster(
         if layout.scheme:
             with gdal_errors(path):
                 (folder / style[0].name).write_text(qml_of(layout.scheme), encoding="utf-8")
+
+
+def check_suffix(path: Path) -> None:
+    """Rasters are GeoTIFFs, and are called so."""
+    if path.suffix.lower() not in GEOTIFF_SUFFIXES:
+        raise RssegError(
+            f"{path}: rasters are written as GeoTIFF",
+            f"end the name with .tif; gdal_translate makes other formats of it: {path.stem}.tif",
+            file=str(path),
+            kind="output",
+        )
 
 
 def creation_options(pairs: Sequence[str] | None) -> dict[str, str]:

@@ -34,7 +34,7 @@ def write_samples(
     drawn = track(draw_samples(size_px), "drawing sample scenes", 2 * SCENES_PER_DOMAIN)
     for number, scene in enumerate(drawn):
         image = folder / scene.domain / f"{scene.name}.tif"
-        _write_image(image, scene, overwrite)
+        write_image(image, scene, overwrite)
         yield scene, [image, _write_labels(folder, scene, number == LABELLED_BY_POLYGONS, overwrite)]
 
 
@@ -44,7 +44,7 @@ def grid_of(scene: SampleScene) -> Grid:
     return Grid(CRS.from_epsg(scene.epsg), transform, *scene.labels.shape)
 
 
-def _write_image(path: Path, scene: SampleScene, overwrite: bool) -> None:
+def write_image(path: Path, scene: SampleScene, overwrite: bool = False) -> None:
     # TIFF spells dates with colons.
     layout = Layout(scene.bands, "uint8", None, tags={"TIFFTAG_DATETIME": scene.date.replace("-", ":") + " 10:30:00"})
     grid = grid_of(scene)

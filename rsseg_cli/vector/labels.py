@@ -16,6 +16,7 @@ import pyogrio
 import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio.crs import CRS
 from rasterio.features import rasterize
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
@@ -24,7 +25,7 @@ from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.errors import RssegError
 from rsseg_cli.labels import BACKGROUND, PolygonOptions, split_layer
 from rsseg_cli.raster.dataset import georeference_optional
-from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.grid import Grid, apply, to_lonlat
 from rsseg_cli.raster.labels import Labels
 from rsseg_cli.vector.names import refuse_disguised
 
@@ -50,7 +51,7 @@ def open_label_polygons(text: str, grid: Grid, classes: ClassScheme | None, opti
     frame = _usable(text, frame, field)
     scheme = classes or _scheme_of(frame[field], options.background)
     fill = _background_id(text, scheme) if options.background else UNLABELLED
-    geometry = _in_pixels(text, frame, grid)
+    geometry = in_pixels(text, frame, grid)
     return Labels(text, grid, scheme, PolygonIds(geometry, _ids_of(text, frame[field], scheme), fill))
 
 
@@ -88,7 +89,8 @@ def read_polygons(text: str, where: str | None = None) -> geopandas.GeoDataFrame
             return _read_parquet(path, where)
         return pyogrio.read_dataframe(path, layer=layer or _only_layer(path), where=where)
     except (DataLayerError, DataSourceError, ValueError, OSError) as problem:
-        raise RssegError(f"{text}: cannot be read: {problem}", _remedy(path, layer, where), file=path) from problem
+        reason = str(problem).partition(".; It might help")[0]
+        raise RssegError(f"{text}: cannot be read: {reason}", _remedy(path, layer, where), file=path) from problem
 
 
 def check_vector_file(path: str) -> None:
@@ -106,7 +108,7 @@ def _remedy(path: str, layer: str | None, where: str | None) -> str:
     try:
         layers = [str(name) for name, _ in pyogrio.list_layers(path)]
     except DataSourceError:
-        return "check it with `ogrinfo`"
+        return "polygons come as GeoPackage, GeoJSON, Shapefile, FlatGeobuf or GeoParquet; check it with `ogrinfo`"
     if layer is not None and layer not in layers:
         return f"the layers are: {', '.join(layers)}"
     return f"check the expression of --where: {where}" if where else "check it with `ogrinfo`"
@@ -151,9 +153,7 @@ def _class_field(text: str, frame: geopandas.GeoDataFrame, wanted: str | None) -
 
 def _usable(text: str, frame: geopandas.GeoDataFrame, field: str) -> geopandas.GeoDataFrame:
     """The polygons that have a class; the rest is counted aloud."""
-    polygons = (
-        frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).to_numpy() & ~frame.geometry.is_empty.to_numpy()
-    )
+    polygons = polygons_among(frame)
     named = frame[field].notna().to_numpy()
     for left_out, why in ((~polygons, "are no polygons"), (polygons & ~named, f"have no {field}")):
         if left_out.any():
@@ -164,6 +164,12 @@ def _usable(text: str, frame: geopandas.GeoDataFrame, field: str) -> geopandas.G
             f"{text}: holds no polygon with a class", "check the layer, --where and --class-field", file=text
         )
     return kept
+
+
+def polygons_among(frame: geopandas.GeoDataFrame) -> NDArray[np.bool_]:
+    """Which features enclose ground."""
+    shapes = frame.geometry
+    return np.asarray(shapes.geom_type.isin(["Polygon", "MultiPolygon"]) & ~shapes.is_empty)
 
 
 def _scheme_of(field: Any, background: bool) -> ClassScheme:
@@ -210,26 +216,41 @@ def _background_id(text: str, scheme: ClassScheme) -> int:
     )
 
 
-def _in_pixels(text: str, frame: geopandas.GeoDataFrame, grid: Grid) -> NDArray[Any]:
-    """The geometries in (column, row) of the grid."""
+def in_pixels(text: str, frame: geopandas.GeoDataFrame, grid: Grid, raster: str = "the raster") -> NDArray[Any]:
+    """The geometries in (column, row) of the raster's grid."""
     if (frame.crs is None) != (grid.crs is None):
         raise RssegError(
-            f"{text}: {'has a' if grid.crs is None else 'has no'} coordinate system, unlike the raster",
+            f"{text}: {'has a' if grid.crs is None else 'has no'} coordinate system, unlike {raster}",
             "give the other one its own: gdal_edit.py -a_srs EPSG:32633 RASTER, or "
             "ogr2ogr -a_srs EPSG:32633 placed.gpkg POLYGONS",
             file=text,
         )
+    placed = frame
     if grid.crs is not None and frame.crs != grid.crs:
-        frame = _near(frame, grid).to_crs(grid.crs.to_wkt())
+        placed = _near(frame, grid).to_crs(grid.crs.to_wkt())
     a, b, c, d, e, f = (~grid.transform)[:6]
-    moved = shapely.transform(frame.geometry.to_numpy(), lambda xy: np.column_stack([xy @ (a, b) + c, xy @ (d, e) + f]))
-    if not shapely.intersects(shapely.box(0, 0, grid.width, grid.height), moved).any():
+    outlines = placed.geometry.to_numpy()
+    moved = shapely.transform(outlines, lambda xy: np.column_stack([xy @ (a, b) + c, xy @ (d, e) + f]))
+    if shapely.is_empty(shapely.clip_by_rect(moved, 0, 0, grid.width, grid.height)).all():
         raise RssegError(
-            f"{text}: none of its {len(frame)} polygons touches the raster",
-            "check with `rsseg info` that both lie in the same place and have the right coordinate system",
+            f"{text}: none of its {len(frame)} polygons touches {raster}",
+            f"{_places(frame, grid)}; check with `rsseg info` that both have the right coordinate system",
             file=text,
         )
     return np.asarray(moved)
+
+
+def _places(frame: geopandas.GeoDataFrame, grid: Grid) -> str:
+    """Where polygons and raster lie, in words."""
+    west, south, east, north = frame.total_bounds
+    middle = (np.array([west + east]) / 2, np.array([south + north]) / 2)
+    centre = apply(grid.transform, np.array([grid.width / 2]), np.array([grid.height / 2]))
+    unit = "x, y"
+    if grid.crs is not None:
+        middle = to_lonlat(CRS.from_wkt(frame.crs.to_wkt())).transform(*middle)
+        centre, unit = to_lonlat(grid.crs).transform(*centre), "longitude, latitude"
+    polygons, raster = (f"{x[0]:.6g}, {y[0]:.6g}" for x, y in (middle, centre))
+    return f"the polygons lie around {polygons}, the raster around {raster} ({unit})"
 
 
 def _near(frame: geopandas.GeoDataFrame, grid: Grid) -> geopandas.GeoDataFrame:
@@ -239,7 +260,7 @@ def _near(frame: geopandas.GeoDataFrame, grid: Grid) -> geopandas.GeoDataFrame:
         return frame  # the raster reaches around the Earth
     reach = max(east - west, north - south)
     around = shapely.box(west - reach, south - reach, east + reach, north + reach)
-    outlines = frame.geometry.to_numpy()
+    outlines = frame.geometry.to_numpy().copy()
     large = ~shapely.covers(around, outlines)
     outlines[large] = shapely.intersection(shapely.make_valid(outlines[large]), around)
     return frame.set_geometry(shapely.segmentize(outlines, reach / 50), crs=frame.crs)

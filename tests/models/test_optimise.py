@@ -4,7 +4,7 @@ import pytest
 import torch
 from rsseg_models.batch import Batch
 from rsseg_models.network import Architecture, build
-from rsseg_models.optimise import Average, Descent, Schedule, optimise
+from rsseg_models.optimise import Average, Descent, Report, Schedule, optimise, typical_seconds
 from rsseg_models.source_only import Settings, SourceOnly
 from torch import nn
 
@@ -81,3 +81,10 @@ def test_the_average_is_the_plain_mean_at_first() -> None:
     for updates in (1, 2, 9, 99):
         assert seen[updates] == pytest.approx(updates / (updates + 1), rel=1e-4)
     assert seen[1500] == pytest.approx(0.999394, abs=1e-5)
+
+
+def test_a_typical_step_is_the_median_without_the_first() -> None:
+    seconds = [90.0, 1.0, 5.0, 1.2, 1.1]
+    reports = [Report(step, {}, took) for step, took in enumerate(seconds, 1)]
+    assert typical_seconds(reports, enough_s=100) == pytest.approx(1.15)
+    assert typical_seconds(iter(reports), enough_s=4) == pytest.approx(3.0)

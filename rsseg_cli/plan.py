@@ -1,0 +1,210 @@
+"""What the person asked `adapt` for, what was found, and what is wrong with it; all of it before torch is loaded."""
+
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rsseg_cli.delivery import check_target
+from rsseg_cli.domain import Crops, Domain, common_gsd, normalisation_of, open_domain
+from rsseg_cli.errors import RssegError
+from rsseg_cli.folders import Labelled, LabelOptions, find_labelled, find_scenes, match_bands
+from rsseg_cli.model_file import read_card
+from rsseg_cli.normalisation import Normalisation
+from rsseg_cli.raster.grid import SAME_GSD
+from rsseg_cli.raster.scene import Scene
+from rsseg_cli.settings import toml_of
+
+MODEL_SUFFIX = ".safetensors"
+WEIGHT_SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin")
+MOST_SHOWN = 12  # scenes
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the person asked for."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+    method: str = "source-only"
+    encoder: str | None = None  # None: tiny, or that of `init`
+    encoder_weights: str | None = None
+    head: str | None = None  # None: all-mlp, or that of `init`
+    init: str | None = None  # a model to start from
+    labels: LabelOptions = field(default_factory=LabelOptions)
+    source_bands: str | None = None
+    target_bands: str | None = None
+    gsd_m: float | None = None
+    normalise: str = "robust"
+    steps: int | None = None
+    minutes: float | None = None
+    crops: Crops = field(default_factory=Crops)
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the method
+    device: str = "auto"
+    workdir: Path | None = None
+    resume: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What was found."""
+
+    sources: list[Labelled]  # as they are on disk
+    targets: list[Scene]
+    domain: Domain
+    bands: tuple[str, ...]
+    gsd_m: float | None
+    normalisation: Normalisation  # of the domain the model is for
+
+    def to_json(self) -> dict[str, Any]:
+        domain = self.domain
+        counts = zip(domain.scheme.names, domain.training.totals.tolist(), domain.scored.tolist(), strict=True)
+        return {
+            "source": [_entry(pair.scene) | {"labels": pair.labels.path} for pair in self.sources],
+            "target": [_entry(scene) for scene in self.targets],
+            "bands": list(self.bands),
+            "gsd_m": self.gsd_m,
+            "classes": {name: {"training_pixels": t, "held_back_pixels": held} for name, t, held in counts},
+            "normalisation": {"source": domain.normalisations[0].to_json(), "model": self.normalisation.to_json()},
+        }
+
+
+def _entry(scene: Scene) -> dict[str, Any]:
+    grid = scene.grid
+    return {"scene": scene.path, "width": grid.width, "height": grid.height, "gsd_m": grid.gsd_m}
+
+
+def check_request(request: Request) -> None:
+    """Refuses what cannot go together, before anything is read."""
+    if request.resume and request.workdir is None:
+        raise RssegError("--resume needs the --workdir of the run to go on with", "name the folder of that run")
+    if request.workdir is not None:
+        _check_workdir(request.workdir)
+    if request.init and request.encoder_weights:
+        raise RssegError("--init and --encoder-weights both say what the encoder starts from", "leave one of them away")
+    weights = request.encoder_weights
+    # What looks like a file has to be one; anything else may be the id of a model.
+    if weights and not Path(weights).exists() and (weights.count("/") != 1 or weights.endswith(WEIGHT_SUFFIXES)):
+        raise RssegError(
+            f"{weights}: no such file or folder",
+            "check the name; or give a model id such as nvidia/mit-b0",
+            file=weights,
+        )
+    if request.init:
+        _check_init(request, request.init)
+
+
+def check_output(output: Path, *, overwrite: bool, inputs: Sequence[str] = ()) -> None:
+    """Refuses what could not be written."""
+    if output.suffix != MODEL_SUFFIX:
+        raise RssegError(
+            f"{output}: models are {MODEL_SUFFIX} files", f"-o {output.with_suffix(MODEL_SUFFIX)}", file=str(output)
+        )
+    check_target(output, overwrite=overwrite, inputs=inputs)
+
+
+def _check_workdir(workdir: Path) -> None:
+    there = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
+    if not there.is_dir():
+        problem, hint = f"--workdir {workdir}: {there} is no folder", "name a folder; it is made if it is not there"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        problem, hint = f"--workdir {workdir}: no right to write into {there}", "choose another folder"
+    else:
+        return
+    raise RssegError(problem, hint, file=str(workdir), kind="output")
+
+
+def _check_init(request: Request, path: str) -> None:
+    own = read_card(path)["architecture"]["encoder"]
+    if request.encoder not in (None, own) and own != "transformers":
+        raise RssegError(
+            f"{path}: has the encoder {own}, and --encoder says {request.encoder}",
+            "leave --encoder away to go on with the model's, or --init to start with the other one",
+            file=path,
+        )
+
+
+def make_plan(request: Request) -> Plan:
+    """Opens and checks all scenes and labels, and reads the labels once."""
+    sources = find_labelled(request.sources, request.labels, request.source_bands)
+    bands = sources[0].scene.names
+    if request.init:
+        bands = tuple(read_card(request.init)["architecture"]["bands"])
+        sources = [replace(pair, scene=match_bands(pair.scene, bands, request.init)) for pair in sources]
+    options = ("--source-bands", "--target-bands")
+    found = find_scenes(request.targets, request.target_bands)
+    targets = [match_bands(scene, bands, sources[0].scene.path, options) for scene in found]
+    scenes = [*(pair.scene for pair in sources), *targets]
+    gsd_m = common_gsd(scenes, request.gsd_m)
+    domain = open_domain(sources, gsd_m, request.normalise, request.crops)
+    _tell_of_sizes(request, gsd_m, domain)
+    normalisation = normalisation_of(targets, request.normalise) if targets else domain.normalisations[0]
+    return Plan(sources, targets, domain, bands, gsd_m, normalisation)
+
+
+def _tell_of_sizes(request: Request, gsd_m: float | None, domain: Domain) -> None:
+    learned_at = read_card(request.init)["gsd_m"] if request.init else None
+    if learned_at and gsd_m and abs(learned_at / gsd_m - 1) > SAME_GSD:
+        logger.info("%s learned at %.4g m, this run learns at %.4g m (--gsd)", request.init, learned_at, gsd_m)
+    largest = max(max(pair.scene.grid.shape) for pair in domain.pairs)
+    if largest < request.crops.crop_px:
+        logger.info(
+            "no scene is as large as a crop of %d pixels, which is filled up with nothing (--crop-px %d is enough)",
+            request.crops.crop_px,
+            max(32, 32 * math.ceil(largest / 32)),
+        )
+
+
+def lines_of(found: Mapping[str, Any]) -> list[str]:
+    """A dry run for people."""
+    network = found["architecture"]
+    starts_from = ", ".join(map(str, found["starts_from"].values())) or "nothing"
+    memory = found["expected_memory_mib"]
+    return [
+        *_scene_lines("source", found["source"]),
+        *_scene_lines("target", found["target"]),
+        *_class_lines(found["classes"]),
+        f"method    {found['method']}, from {starts_from}",
+        f"network   encoder {network['encoder']}, head {network['head']}, "
+        f"{found['parameters'] / 1e6:.2f} million parameters",
+        f"bands     {', '.join(found['bands'])}; {found['normalisation']['model']['rule']} normalisation",
+        f"pixels   {_ground(found['gsd_m']) or ' as they are, of no known size'}",
+        f"takes     {_duration(found['expected_seconds'])} for {found['steps']} steps on {found['device']}"
+        + (f", and {memory} MiB of memory" if memory else ""),
+        "settings  for --settings FILE.toml:",
+        *(f"  {line}" for line in toml_of(found["settings"])),
+    ]
+
+
+def _ground(gsd_m: float | None) -> str:
+    return f" of {gsd_m:.4g} m" if gsd_m else ""
+
+
+def _scene_lines(domain: str, scenes: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = [f"{domain}    {len(scenes)} scenes"]
+    for scene in scenes[:MOST_SHOWN]:
+        size = f"{scene['width']} x {scene['height']} pixels" + (
+            f" of {scene['gsd_m']:.4g} m" if scene["gsd_m"] else ""
+        )
+        labels = f", labels {Path(scene['labels']).name}" if "labels" in scene else ""
+        lines.append(f"  {scene['scene']}: {size}{labels}")
+    if len(scenes) > MOST_SHOWN:
+        lines.append(f"  ... and {len(scenes) - MOST_SHOWN} more (--json lists all)")
+    return lines
+
+
+def _class_lines(classes: Mapping[str, Mapping[str, int]]) -> list[str]:
+    width = max(10, *(len(name) + 2 for name in classes))
+    return [
+        f"{'class':<{width}}{'trained on':>14}{'held back':>14}  pixels",
+        *(f"  {name:<{width - 2}}{c['training_pixels']:>14}{c['held_back_pixels']:>14}" for name, c in classes.items()),
+    ]
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"

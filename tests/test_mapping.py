@@ -1,0 +1,184 @@
+"""One scene mapped: the part that is wanted, mirror images, and the same labels however the scene is stored."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.windows import Window
+from untrained import save_untrained
+
+from rsseg_cli.bundle import Bundle, load_bundle
+from rsseg_cli.errors import RssegError
+from rsseg_cli.job import Job, Outputs, Settings
+from rsseg_cli.mapping import View, map_array, map_scene, mirrored_too, walk_of
+from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.scene import Band, Scene, open_file
+from rsseg_cli.vector.area import Area
+
+SETTINGS = Settings(tile_px=128, overlap_px=32, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Bundle:
+    return load_bundle(save_untrained(tmp_path_factory.mktemp("model") / "m.safetensors"))
+
+
+@pytest.fixture
+def path(make_raster) -> Path:
+    values = np.random.default_rng(5).integers(1, 255, (4, 420, 310), dtype=np.uint8)
+    return make_raster("noise.tif", values, photometric="minisblack", alpha="unspecified")
+
+
+def disc(rows: int, cols: int) -> np.ndarray:
+    row, col = np.ogrid[:rows, :cols]
+    return ((row - 200) ** 2 + (col - 150) ** 2 < 90**2).astype(np.uint8)
+
+
+def area_of(inside: np.ndarray) -> Area:
+    rows, cols = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    window = Window(int(cols[0]), int(rows[0]), int(cols[-1] - cols[0] + 1), int(rows[-1] - rows[0] + 1))
+    return Area(window, SimpleNamespace(read=lambda w: inside[w.toslices()]), "a digest")
+
+
+def test_an_area_is_mapped_with_its_surroundings_in_view(path: Path, bundle: Bundle) -> None:
+    scene = open_file(str(path))
+    area = area_of(disc(*scene.grid.shape))
+    view = View.of(scene, area, 32)
+    assert (area.window.height, view.grid.height, view.scene.grid.height) == (179, 179, 179 + 2 * 32)
+    assert view.grid == scene.grid.crop(area.window)
+    labels = map_array(scene, area, bundle, SETTINGS)
+    rows, cols = area.window.toslices()
+    np.testing.assert_array_equal(labels == 255, disc(*scene.grid.shape)[rows, cols] == 0)
+    # The same walk over the surroundings alone, cut by hand.
+    seen = area.grown(32, scene.grid)
+    whole = map_array(View.of(scene, area, 32).scene, None, bundle, SETTINGS)
+    top, left = area.window.row_off - seen.row_off, area.window.col_off - seen.col_off
+    cut = whole[top : top + 179, left : left + 179]
+    np.testing.assert_array_equal(labels[labels != 255], cut[labels != 255])
+
+
+def test_no_window_reaches_out_of_the_scene() -> None:
+    scene = Scene(
+        "s", Grid(CRS.from_epsg(32633), Affine.scale(1, -1), 50, 60), (Band("1", "uint8"),), SimpleNamespace()
+    )
+    corner = Area(Window(40, 0, 20, 10), SimpleNamespace(), "")
+    assert corner.grown(16, scene.grid) == Window(24, 0, 36, 26)
+
+
+def test_mirror_images_count_alike() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Conv2d(2, 3, 3, padding=1)
+    with torch.inference_mode():
+        averaged = mirrored_too(network)
+        tiles = torch.randn(2, 2, 8, 12)
+        expected = torch.stack(
+            [network(tiles), *(network(tiles.flip(axes)).flip(axes) for axes in ((-1,), (-2,), (-2, -1)))]
+        ).mean(dim=0)
+        torch.testing.assert_close(averaged(tiles), expected)
+        # Mirrored tiles give the mirrored answer, which those of a network of its own do not.
+        torch.testing.assert_close(averaged(tiles.flip(-1)).flip(-1), averaged(tiles))
+        assert not torch.allclose(network(tiles.flip(-1)).flip(-1), network(tiles))
+
+
+def test_mirroring_is_used_when_asked_for(path: Path, bundle: Bundle) -> None:
+    scene = open_file(str(path))
+    once, averaged = (walk_of(scene, bundle, Settings(tta=tta)) for tta in (False, True))
+    tiles = torch.randn(1, 4, 64, 64)
+    torch.testing.assert_close(averaged.forward(tiles), mirrored_too(once.forward)(tiles))
+    assert not torch.equal(averaged.forward(tiles), once.forward(tiles))
+
+
+def test_strips_tiles_and_workers_do_not_matter(make_raster, bundle: Bundle) -> None:
+    values = np.random.default_rng(6).integers(1, 255, (4, 640, 530), dtype=np.uint8)
+    plain = {"photometric": "minisblack", "alpha": "unspecified", "compress": "deflate"}
+    small, large = ({"tiled": True, "blockxsize": side, "blockysize": side} for side in (128, 512))
+    maps = []
+    for workers, name, tiled in ((1, "strips", {}), (3, "strips", {}), (3, "small", small), (1, "large", large)):
+        path = make_raster(f"{name}.tif", values, **tiled, **plain)
+        walk = walk_of(open_file(str(path)), bundle, Settings(tile_px=192, overlap_px=32, precision="float32"))
+        places = np.full(values.shape[1:], 255, np.uint8)
+        for cell, _ in replace(walk, workers=workers).cells():
+            places[cell.window.toslices()] = cell.places
+        maps.append(places)
+    assert (np.bincount(maps[0].ravel(), minlength=3) > 1000).all()
+    for other in maps[1:]:
+        np.testing.assert_array_equal(other, maps[0])
+
+
+def broken_off(rows: int):
+    """A track that ends a run after so many rows."""
+
+    def track(steps: Iterable, label: str, total: int) -> Iterator:
+        for number, step in enumerate(steps):
+            if number == rows:
+                raise KeyboardInterrupt
+            yield step
+
+    return track
+
+
+def job(path: Path, target: Path, area: Area | None = None) -> Job:
+    return Job(open_file(str(path)), Outputs(target, target.with_name("p.tif")), area)
+
+
+def test_an_area_goes_on_where_it_stopped(path: Path, bundle: Bundle, tmp_path: Path, caplog) -> None:
+    area, settings = area_of(disc(420, 310)), replace(SETTINGS, tta=True)
+    target = tmp_path / "m.tif"
+    with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.INFO):
+        map_scene(job(path, target, area), bundle, settings, track=broken_off(1))
+    assert "finished are kept; --resume" in caplog.text
+    for other, match in ((replace(settings, tta=False), "settings"), (settings, "aoi")):
+        changed = replace(area, digest="another") if match == "aoi" else area
+        with pytest.raises(RssegError, match=f"differs in {match}"):
+            map_scene(job(path, target, changed), bundle, other, resume=True)
+    found = map_scene(job(path, target, area), bundle, settings, resume=True)
+    assert (found["width"], found["height"]) == (179, 179)
+    with rasterio.open(target) as labels:
+        np.testing.assert_array_equal(labels.read(1), map_array(open_file(str(path)), area, bundle, settings))
+    assert hidden(tmp_path) == []
+
+
+def hidden(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir() if p.name.startswith("."))
+
+
+def test_a_run_that_finished_nothing_leaves_nothing(path: Path, bundle: Bundle, tmp_path: Path) -> None:
+    def track(steps: Iterable, label: str, total: int) -> Iterator:
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        map_scene(job(path, tmp_path / "m.tif"), bundle, SETTINGS, track=track)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["noise.tif"]
+
+
+def test_a_run_that_may_not_begin_leaves_the_rows_of_another(path: Path, bundle: Bundle, tmp_path: Path) -> None:
+    target = tmp_path / "m.tif"
+    with pytest.raises(KeyboardInterrupt):
+        map_scene(job(path, target), bundle, SETTINGS, track=broken_off(1))
+    target.touch()
+    with pytest.raises(RssegError, match="exists already"):
+        map_scene(job(path, target), bundle, SETTINGS)
+    target.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        map_scene(job(path, target), bundle, SETTINGS, resume=True, track=broken_off(0))
+    assert hidden(tmp_path) == [".m.tif.rsseg-rows"]
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_map(make_raster, bundle: Bundle, disk) -> None:
+    # Wide and low: what one row leaves for the next is larger than the whole map.
+    values = np.random.default_rng(5).integers(1, 255, (4, 100, 3000), dtype=np.uint8)
+    path = make_raster("wide.tif", values, photometric="minisblack", alpha="unspecified")
+    folder = disk(1200)
+    with pytest.raises(RssegError, match=r"m\.tif: could not be written") as refused:
+        map_scene(Job(open_file(str(path)), Outputs(folder / "m.tif")), bundle, SETTINGS)
+    assert refused.value.kind == "space"
+    assert list(folder.iterdir()) == []
