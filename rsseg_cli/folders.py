@@ -118,6 +118,7 @@ def _pairs(folder: str, options: LabelOptions) -> list[tuple[str, str]]:
 
 
 def _no_labels(folder: str, images: Sequence[str]) -> RssegError:
+    open_scene(images[0])  # what is not there at all is the better complaint
     vectors = sorted({str(vector) for image in images for vector in _vectors_beside(Path(image))})
     if vectors:
         return RssegError(

@@ -16,8 +16,12 @@ from affine import Affine
 from safetensors.numpy import save_file
 from shapely.geometry import box
 
+from rsseg_cli.model_file import read_card
+from rsseg_cli.plan import lines_of
+
 SCENES = Path(__file__).parents[2] / "sample_scenes"
 SOURCE = SCENES / "source"
+A, B = "a.safetensors", "b.safetensors"
 QUICK = ("--crop-px", "64", "--batch", "2")
 IMAGE = np.random.default_rng(0).integers(1, 255, (3, 90, 100), dtype=np.uint8)
 HALVES = np.tile(np.repeat(np.array([0, 1], np.uint8), 50), (90, 1))
@@ -191,19 +195,29 @@ def test_settings_that_are_none(refused: Refused, tmp_path: Path) -> None:
     assert refused("--source", "none", "--set", "steps=many")[0] == "steps = many: not a whole number"
 
 
-def test_a_crop_larger_than_every_scene_is_noted(rsseg, make_raster) -> None:
-    make_raster("s/a.tif", IMAGE)
-    make_raster("s/a_labels.tif", HALVES)
-    ended = rsseg("adapt", "--source", "s", "--crop-px", "256", "--batch", "1", "--steps", "1")
+def test_a_crop_larger_than_every_scene_is_noted(rsseg, small: str) -> None:
+    ended = rsseg("adapt", "--source", small, "--crop-px", "256", "--batch", "1", "--steps", "1")
     assert ended.returncode == 0, ended.stderr
     assert "no scene is as large as a crop of 256 pixels" in ended.stderr
     assert "--crop-px 128 is enough" in ended.stderr
 
 
 def test_a_dry_run_says_what_was_found_and_what_it_takes(rsseg, tmp_path: Path) -> None:
-    call = ("adapt", "--source", SOURCE, "--target", SCENES / "target", *QUICK, "--steps", "40", "--dry-run")
-    shown = rsseg(*call)
-    assert shown.returncode == 0, shown.stderr
+    call = ("adapt", "--source", SOURCE, "--target", SCENES / "target", *QUICK, "--steps", "40", "--dry-run", "--json")
+    ended = rsseg(*call)
+    assert ended.returncode == 0, ended.stderr
+    assert not list(tmp_path.iterdir())
+    found = json.loads(ended.stdout)
+    assert len(found["source"]) == len(found["target"]) == 3
+    assert found["source"][0]["width"] == 256
+    assert set(found["classes"]) == {"road", "building", "tree", "grass", "water", "bare ground"}
+    for counts in found["classes"].values():
+        assert counts["training_pixels"] > counts["held_back_pixels"] > 0
+    assert found["normalisation"]["source"] != found["normalisation"]["model"]
+    assert found["architecture"]["head"] == "all-mlp"
+    assert found["settings"]["steps"] == found["steps"] == 40
+    assert found["expected_seconds"] > 0
+    shown = "\n".join(lines_of(found))
     for part in (
         "source    3 scenes",
         "meadow_3.tif: 256 x 256 pixels of 0.5 m, labels meadow_3_labels.gpkg",
@@ -214,49 +228,42 @@ def test_a_dry_run_says_what_was_found_and_what_it_takes(rsseg, tmp_path: Path) 
         "for 40 steps on cpu",
         "  steps = 40\n  batch = 2\n  crop_px = 64\n",
     ):
-        assert part in shown.stdout
-    found = json.loads(rsseg(*call, "--json").stdout)
-    assert len(found["source"]) == len(found["target"]) == 3
-    assert found["source"][0]["width"] == 256
-    assert set(found["classes"]) == {"road", "building", "tree", "grass", "water", "bare ground"}
-    for counts in found["classes"].values():
-        assert counts["training_pixels"] > counts["held_back_pixels"] > 0
-    assert found["normalisation"]["source"] != found["normalisation"]["model"]
-    assert found["architecture"]["head"] == "all-mlp"
-    assert found["settings"]["steps"] == found["steps"] == 40
-    assert found["expected_seconds"] > 0
-    assert not list(tmp_path.iterdir())
+        assert part in shown
 
 
-def test_settings_are_fed_back(rsseg, tmp_path: Path) -> None:
-    first = rsseg(
-        "adapt", "--source", SOURCE, *QUICK, "--steps", "2", "--set", "clip=0.5", "-o", "a.safetensors", "--json"
-    )
+@pytest.fixture
+def small(make_raster) -> str:
+    """A small source of two classes, one dark and one bright."""
+    make_raster("s/a.tif", IMAGE // 4 + 100 * HALVES)
+    make_raster("s/a_labels.tif", HALVES)
+    return "s"
+
+
+def test_settings_are_fed_back(rsseg, small: str, tmp_path: Path) -> None:
+    first = rsseg("adapt", "--source", small, *QUICK, "--steps", "2", "--set", "clip=0.5", "-o", A, "--json")
     assert first.returncode == 0, first.stderr
     (tmp_path / "run.json").write_text(first.stdout)
-    again = rsseg("adapt", "--source", SOURCE, "--settings", "run.json", "-o", "b.safetensors", "--json")
+    again = rsseg("adapt", "--source", small, "--settings", "run.json", "-o", B, "--json")
     found, same = json.loads(first.stdout), json.loads(again.stdout)
     assert (found["settings"]["clip"], found["settings"]["batch"]) == (0.5, 2)
     assert same["settings"] == found["settings"]
-    cards = [
-        json.loads(rsseg("info", name, "--json").stdout)["files"][0] for name in ("a.safetensors", "b.safetensors")
-    ]
+    cards = [read_card(tmp_path / name) for name in (A, B)]
     assert cards[0]["digest"] == cards[1]["digest"]
     assert cards[0]["settings"] == found["settings"]
 
 
-def test_minutes_decide_how_many_steps(rsseg) -> None:
-    ended = rsseg("adapt", "--source", SOURCE, *QUICK, "--minutes", "0.5", "--steps", "3", "--json")
+def test_minutes_decide_how_many_steps(rsseg, small: str) -> None:
+    ended = rsseg("adapt", "--source", small, *QUICK, "--minutes", "10", "--steps", "3", "--json")
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["steps"] == 3
-    assert "note: 3 steps in 0.5 minutes" in ended.stderr
+    assert "note: 3 steps in 10 minutes" in ended.stderr
 
 
-def test_uper_leaves_its_second_head_behind(rsseg) -> None:
-    ended = rsseg("adapt", "--source", SOURCE, *QUICK, "--head", "uper", "--steps", "2", "-o", "u.safetensors")
+def test_uper_leaves_its_second_head_behind(rsseg, small: str, tmp_path: Path) -> None:
+    ended = rsseg("adapt", "--source", small, *QUICK, "--head", "uper", "--steps", "2", "-o", A)
     assert ended.returncode == 0, ended.stderr
-    mapped = rsseg("segment", SCENES / "target" / "karst_1.tif", "--model", "u.safetensors")
+    mapped = rsseg("segment", "s/a.tif", "--model", A)
     assert mapped.returncode == 0, mapped.stderr
-    (card,) = json.loads(rsseg("info", "u.safetensors", "--json").stdout)["files"]
+    card = read_card(tmp_path / A)
     assert card["architecture"]["head"] == "uper"
     assert card["settings"]["auxiliary"] == 0.4
