@@ -9,10 +9,10 @@ from pathlib import Path
 KEEP_VARIABLE = "RSSEG_KEEP_PROJ_DATA"
 FOREIGN_VARIABLES = ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GDAL_DRIVER_PATH")
 # GDAL would keep up to 5 % of all memory in decoded blocks; every raster is read once and in order here.
-CACHE_MIB = "128"
+CACHE_MIB = "32"
 
-# mallopt's names for: from this size on ask the system, and beyond this much that is free give it back.
-M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1
+# mallopt's names for: from this size on ask the system; beyond this much that is free give it back; how many heaps.
+M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX = -3, -1, -8
 KEPT_BYTES = 2**31 - 1
 
 logger = logging.getLogger(__name__)
@@ -28,12 +28,14 @@ def keep_freed_memory() -> None:
     """Memory that a network frees stays with the process: its next pass asks for the same sizes again.
 
     By default the GNU C library hands such large pieces back, and getting them anew, page by page, took a quarter of
-    the time of a pass. Other systems' libraries keep them by themselves, and have no such call.
+    the time of a pass. One heap serves all threads: with one each, holes in them grew by a third over a large scene.
+    Other systems' libraries have no such call.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(M_ARENA_MAX, 1)
 
 
 def _set_aside_foreign_data() -> None:

@@ -52,7 +52,7 @@ class Journal:
             for values in (place, np.array(list(stored)), *stored.values()):
                 np.lib.format.write_array(file, values, allow_pickle=False)
 
-    def finish(self, row: int, strip: NDArray[np.float32]) -> None:
+    def finish(self, row: int, strip: NDArray[np.float16]) -> None:
         """The row is whole, and leaves a strip for the next one."""
         self._unfinished.touch()  # a row outside the area asked for has no cells
         new = self.folder / "strip.new.npy"  # fractions hardly compress
@@ -70,9 +70,9 @@ class Journal:
                     stored = {str(kind): np.lib.format.read_array(file, allow_pickle=False) for kind in kinds}
                     yield Window(*map(int, place)), stored
 
-    def strip(self, row: int) -> NDArray[np.float32]:
+    def strip(self, row: int) -> NDArray[np.float16]:
         """What a row left for the next one."""
-        return np.asarray(np.load(self._strip(row), allow_pickle=False), np.float32)
+        return np.asarray(np.load(self._strip(row), allow_pickle=False), np.float16)
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

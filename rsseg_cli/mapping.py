@@ -19,7 +19,7 @@ from rsseg_cli.bundle import Bundle
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.job import Job, Settings
 from rsseg_cli.journal import Journal, Piece
-from rsseg_cli.predict import Cell, Forward, Walk, device_for, open_walk
+from rsseg_cli.predict import Cell, Forward, Strip, Walk, device_for, open_walk
 from rsseg_cli.progress import Track, untracked
 from rsseg_cli.raster.align import align
 from rsseg_cli.raster.grid import Grid
@@ -185,7 +185,7 @@ class _Sink:
             self.writers[kind].write(values, window)
         self.tally.add(stored["labels"], window)
 
-    def finish(self, row: int, strip: NDArray[np.float32]) -> None:
+    def finish(self, row: int, strip: Strip) -> None:
         with gdal_errors(self.writers["labels"].target):
             self.journal.finish(row, strip)
 

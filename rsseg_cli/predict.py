@@ -28,6 +28,9 @@ from rsseg_cli.raster.grid import SAME_GSD
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.tiling import Layout, Tiling
 
+# (class, overlap, x): logits of a row of tiles that the next row fades into. In half precision: it is as wide as the
+# scene, and all of the walk that grows with it.
+Strip = NDArray[np.float16]
 Forward = Callable[[Tensor], Tensor]
 # Number, logits and valid pixels; no logits where there is nothing to see.
 Tile = tuple[int, NDArray[np.float32] | None, NDArray[np.bool_]]
@@ -70,14 +73,12 @@ class Walk:
     def layout(self) -> Layout:
         return Layout.of(self.scene.grid, self.tiling)
 
-    def _empty_strip(self) -> NDArray[np.float32]:
+    def _empty_strip(self) -> Strip:
         """What lies above the first row of tiles."""
         across = self.layout.across
-        return np.zeros((self.classes, across.overlap_px, across.count * across.tile_px), np.float32)
+        return np.zeros((self.classes, across.overlap_px, across.count * across.tile_px), np.float16)
 
-    def cells(
-        self, first_row: int = 0, strip: NDArray[np.float32] | None = None
-    ) -> Iterator[tuple[Cell, NDArray[np.float32] | None]]:
+    def cells(self, first_row: int = 0, strip: Strip | None = None) -> Iterator[tuple[Cell, Strip | None]]:
         """Each cell as soon as it is finished; with the last one of a row, the strip that the next row needs.
 
         A walk goes on where another stopped when it is given the next row and the last strip. The strip is there to
@@ -166,10 +167,9 @@ class Walk:
 class _Fade:
     """Adds the tiles of one row to what their neighbours left in the overlaps."""
 
-    def __init__(self, layout: Layout, strip: NDArray[np.float32]) -> None:
+    def __init__(self, layout: Layout, strip: Strip) -> None:
         self.layout = layout
-        # (class, overlap, x): from the row above; where the row is done, what it leaves for the row below.
-        self.strip = strip
+        self.strip = strip  # from the row above; where the row is done, what it leaves for the row below
         self.right: NDArray[np.float32] | None = None  # (class, y, overlap): from the tile before
 
     def add(self, row: int, col: int, logits: NDArray[np.float32] | None) -> NDArray[np.float32]:

@@ -177,7 +177,7 @@ def test_a_full_disk_is_told_with_the_name_of_the_map(make_raster, bundle: Bundl
     # Wide and low: what one row leaves for the next is larger than the whole map.
     values = np.random.default_rng(5).integers(1, 255, (4, 100, 3000), dtype=np.uint8)
     path = make_raster("wide.tif", values, photometric="minisblack", alpha="unspecified")
-    folder = disk(1200)
+    folder = disk(1000)
     with pytest.raises(RssegError, match=r"m\.tif: could not be written") as refused:
         map_scene(Job(open_file(str(path)), Outputs(folder / "m.tif")), bundle, SETTINGS)
     assert refused.value.kind == "space"

@@ -65,7 +65,7 @@ def test_every_pixel_is_given_once_and_weights_add_up_to_one(tiling: Tiling) -> 
     logits, times = mapped(Walk(held, PLAIN, each_pixel, 3, tiling))
     assert (times == 1).all()
     values = torch.from_numpy(PLAIN.apply(held.read().values))
-    np.testing.assert_allclose(logits, each_pixel(values[None])[0].numpy(), atol=1e-5)
+    np.testing.assert_allclose(logits, each_pixel(values[None])[0].numpy(), rtol=1e-3, atol=1e-3)
 
 
 def test_the_number_of_workers_does_not_matter() -> None:
