@@ -73,9 +73,11 @@ class Work:
         """The method before its first step; the same each time."""
         torch.manual_seed(self.request.crops.seed)
         kind, _ = ADAPTERS[self.request.method]
-        weights = class_weights(self.plan.domain.training).to(self.device)
+        training = self.plan.domain.training
+        weights = class_weights(training).to(self.device)
+        shares = torch.tensor(training.shares, dtype=torch.float32, device=self.device)
         network = copy.deepcopy(self.network).to(self.device)
-        return kind(network, self.settings, steps, weights, pretrained=bool(self.origin))
+        return kind(network, self.settings, steps, weights, shares, pretrained=bool(self.origin))
 
     def reports(self, adapter: Adapter, steps: int, first: int = 0) -> Generator[Report]:
         """Steps as they are done."""
@@ -157,16 +159,9 @@ def adapt(
     network, steps = _train(work, state, started, track)
     precision = choose_precision("float32", work.device)
     scores = validate(forward_of(network, work.device, precision), plan.domain)
-    card = Card(
-        network.architecture,
-        plan.domain.scheme,
-        plan.normalisation,
-        plan.gsd_m,
-        request.method,
-        work.settings_in_full(steps),
-        {"rsseg": __version__, **work.origin, **plan.to_json()},
-        {"source_validation_miou": scores["miou"], "source_validation": scores["classes"]},
-    )
+    if scores["miou"] is not None:
+        logger.info("mIoU %.3f on source ground held back from training", scores["miou"])
+    card = _card(work, network, steps, scores)
     save_bundle(output, card, network, overwrite=overwrite)
     if request.workdir:
         _checkpoint_path(request.workdir).unlink(missing_ok=True)
@@ -174,14 +169,28 @@ def adapt(
         "model": str(output),
         "method": request.method,
         "encoder": network.architecture.encoder,
-        "classes": list(plan.domain.scheme.names),
-        "bands": list(plan.bands),
-        "gsd_m": plan.gsd_m,
+        "classes": list(card.scheme.names),
+        "bands": list(card.bands),
+        "gsd_m": card.gsd_m,
         "steps": steps,
         "seconds": time.monotonic() - started,
         "source_validation_miou": scores["miou"],
         "settings": dict(card.settings),
     }
+
+
+def _card(work: Work, network: SegmentationNetwork, steps: int, scores: Mapping[str, Any]) -> Card:
+    plan = work.plan
+    return Card(
+        network.architecture,
+        plan.domain.scheme,
+        plan.normalisation,
+        plan.gsd_m,
+        work.request.method,
+        work.settings_in_full(steps),
+        {"rsseg": __version__, **work.origin, **plan.to_json()},
+        {"source_validation_miou": scores["miou"], "source_validation": scores["classes"]},
+    )
 
 
 def _train(

@@ -99,10 +99,16 @@ def _images(folder: str) -> list[str]:
     """Rasters of a folder, of its `images` folder if it has one; or what a pattern or name gives."""
     if not Path(folder).is_dir():
         return list_scenes([folder])
-    for images, _ in PAIRED_FOLDERS:
-        if (Path(folder) / images).is_dir():
-            return list_scenes([str(Path(folder) / images)])
-    return [name for name in list_scenes([folder]) if not LABEL_NAME.search(Path(name).stem)]
+    inner = (Path(folder) / images for images, _ in PAIRED_FOLDERS)
+    names = list_scenes([str(next((path for path in inner if path.is_dir()), folder))])
+    found = [name for name in names if not LABEL_NAME.search(Path(name).stem)]
+    if not found:
+        raise RssegError(
+            f"{folder}: by their names, the {len(names)} rasters in it are labels",
+            "put the images beside them: town.tif beside town_labels.tif",
+            file=folder,
+        )
+    return found
 
 
 def _pairs(folder: str, options: LabelOptions) -> list[tuple[str, str]]:

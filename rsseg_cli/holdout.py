@@ -105,9 +105,9 @@ def hold_back(scenes: Sequence[Counts], cell_px: int, block_px: int, share: floa
 
 
 def block_size(grids: Sequence[Grid], crop_px: int) -> int:
-    """Side of held-back blocks: two crops, so that their middle is no mere interpolation; less in small scenes."""
+    """Side of held-back blocks: more than a crop's, or scoring them would be interpolation; less in small scenes."""
     room = sqrt(sum(grid.height * grid.width for grid in grids) / LEAST_BLOCKS)
-    return max(LEAST_BLOCK_PX, min(2 * crop_px, int(room)))
+    return max(LEAST_BLOCK_PX, min(3 * crop_px // 2, int(room)))
 
 
 def _find_patches(labelled: NDArray[np.bool_], block: int) -> NDArray[np.int32]:

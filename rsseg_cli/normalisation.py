@@ -45,12 +45,15 @@ class Normalisation:
 
 
 def robust(samples: Iterable[NDArray[np.float32]], names: tuple[str, ...], path: str) -> Normalisation:
-    """From samples (band, n) of valid pixels: the median, and the width between the 2nd and 98th percentile."""
+    """From samples (band, n) of valid pixels: middle and width of the range from the 2nd to the 98th percentile.
+
+    Not the median: it tells how much water and sand a domain holds, and taking that out moves each of its classes.
+    """
     pixels = np.concatenate(list(samples), axis=1)
     if pixels.shape[1] == 0:
         raise RssegError(f"{path}: holds nothing but nodata", "leave it out, or check its nodata value", file=path)
-    low, centre, high = np.nanpercentile(pixels, (2, 50, 98), axis=1)
-    spreads = (high - low) / SPREAD
+    low, high = np.nanpercentile(pixels, (2, 98), axis=1)
+    centre, spreads = (low + high) / 2, (high - low) / SPREAD
     if len(flat := np.flatnonzero(~(spreads > 0))):
         # A constant band tells nothing; it must not be blown up to noise either.
         spreads[flat] = np.maximum(np.abs(centre[flat]), 1.0)

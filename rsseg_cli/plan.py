@@ -81,6 +81,8 @@ def _entry(scene: Scene) -> dict[str, Any]:
 
 def check_request(request: Request) -> None:
     """Refuses what cannot go together, before anything is read."""
+    if request.steps is not None and request.steps < 1:
+        raise RssegError(f"steps = {request.steps}: out of range", "give 1 or more")
     if request.resume and request.workdir is None:
         raise RssegError("--resume needs the --workdir of the run to go on with", "name the folder of that run")
     if request.workdir is not None:
@@ -121,7 +123,7 @@ def _check_workdir(workdir: Path) -> None:
 
 def _check_init(request: Request, path: str) -> None:
     own = read_card(path)["architecture"]["encoder"]
-    if request.encoder not in (None, own) and own != "transformers":
+    if request.encoder not in (None, own):
         raise RssegError(
             f"{path}: has the encoder {own}, and --encoder says {request.encoder}",
             "leave --encoder away to go on with the model's, or --init to start with the other one",
@@ -163,7 +165,7 @@ def _tell_of_sizes(request: Request, gsd_m: float | None, domain: Domain) -> Non
 def lines_of(found: Mapping[str, Any]) -> list[str]:
     """A dry run for people."""
     network = found["architecture"]
-    starts_from = ", ".join(map(str, found["starts_from"].values())) or "nothing"
+    starts_from = next(iter(found["starts_from"].values()), "nothing")
     memory = found["expected_memory_mib"]
     return [
         *_scene_lines("source", found["source"]),
@@ -186,7 +188,7 @@ def _ground(gsd_m: float | None) -> str:
 
 
 def _scene_lines(domain: str, scenes: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = [f"{domain}    {len(scenes)} scenes"]
+    lines = [f"{domain}    {len(scenes) or 'no'} scene{'s' * (len(scenes) != 1)}"]
     for scene in scenes[:MOST_SHOWN]:
         size = f"{scene['width']} x {scene['height']} pixels" + (
             f" of {scene['gsd_m']:.4g} m" if scene["gsd_m"] else ""

@@ -114,9 +114,9 @@ class TestMinutes:
     """As many steps as fit, and then exactly the model of so many steps."""
 
     def test_the_model_is_that_of_its_steps(self, model, plan, tmp_path: Path, monkeypatch) -> None:
-        monkeypatch.setattr(adaptation, "typical_seconds", lambda reports, enough_s: next(reports).seconds and 6.2)
+        monkeypatch.setattr(adaptation, "typical_seconds", lambda reports, enough_s: next(reports).seconds and 60.0)
         monkeypatch.setattr(adaptation, "seen_windows", lambda domain: [])
-        timed = replace(REQUEST, steps=None, minutes=(6 * 6.2 / adaptation.SPARE + 3) / 60)
+        timed = replace(REQUEST, steps=None, minutes=(6 * 60 / adaptation.SPARE + 30) / 60)
         result = adapt(timed, plan, tmp_path / "timed.safetensors")
         assert result["steps"] == 6
         assert digest_of(tmp_path / "timed.safetensors") == digest_of(model)

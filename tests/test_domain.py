@@ -10,6 +10,7 @@ from rasterio.windows import Window
 from rsseg_cli.domain import Crops, at_gsd, common_gsd, normalisation_of, open_domain
 from rsseg_cli.errors import RssegError
 from rsseg_cli.folders import LabelOptions, find_labelled
+from rsseg_cli.normalisation import robust
 from rsseg_cli.raster.sources import open_scene
 
 SOURCE = str(Path(__file__).parents[1] / "sample_scenes" / "source")
@@ -79,6 +80,12 @@ def test_gaps_are_told(make_raster, tmp_path: Path, caplog: pytest.LogCaptureFix
     make_raster("s/a_labels.tif", labels)
     open_domain(find_labelled([str(tmp_path / "s")], LabelOptions()), None, "robust", CROPS)
     assert "1: labelled in one place only, so trained on and not scored" in caplog.text
+
+
+def test_statistics_do_not_tell_how_much_water_there_is() -> None:
+    dark, bright = np.full((1, 900), 10, np.float32), np.full((1, 900), 200, np.float32)
+    mostly_dark, mostly_bright = (robust([dark[:, :n], bright[:, n:]], ("red",), "a.tif") for n in (700, 200))
+    assert mostly_dark == mostly_bright
 
 
 def test_statistics_are_robust_and_of_valid_pixels(make_raster) -> None:

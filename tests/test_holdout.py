@@ -102,8 +102,8 @@ def test_what_is_labelled_everywhere_is_cut_into_blocks_larger_than_a_crop() -> 
 
 
 def test_blocks_shrink_where_scenes_are_small() -> None:
-    assert block_size([grid_of(4000, 4000)], 128) == 256
-    assert block_size([grid_of(256, 256)] * 3, 128) == 128
+    assert block_size([grid_of(4000, 4000)], 128) == 192
+    assert block_size([grid_of(256, 256)] * 3, 128) == 90
     assert block_size([grid_of(40, 40)], 128) == 32
 
 

@@ -35,6 +35,8 @@ class Settings:
     """Longest gradient, as a whole."""
     average: float = 0.99
     """Momentum of the moving average that is kept; 0 keeps the last weights."""
+    balance: float = 0.25
+    """How much of the source's preference for frequent classes is left out of the model: 0 none, 1 all."""
     auxiliary: float = 0.4
     """Weight of the loss on a second, simple head half-way down the encoder; with the head uper only."""
     precision: str = "auto"
@@ -48,12 +50,19 @@ class Settings:
             ("warm_up", self.warm_up, 1.0),
             ("clip", self.clip, 1e9),
             ("average", self.average, 0.99999),
+            ("balance", self.balance, 1.0),
             ("auxiliary", self.auxiliary, 10.0),
         ):
             if not 0 <= value <= most:
                 raise ModelError(f"{name} = {value}: out of range", f"give between 0 and {most:g}")
         if self.precision not in PRECISIONS:
             raise ModelError(f"precision = {self.precision}: not a precision", f"use {' or '.join(PRECISIONS)}")
+
+
+def preference(shares: Tensor) -> Tensor:
+    """Logits (K, 1, 1) of a model that knows nothing but how frequent each class is; 0 for the most frequent."""
+    known = torch.where(shares > 0, shares, shares.max())
+    return (known / shares.max()).log()[:, None, None]
 
 
 class SourceOnly:
@@ -65,11 +74,15 @@ class SourceOnly:
         settings: Settings,
         steps: int,
         class_weights: Tensor | None = None,
+        class_shares: Tensor | None = None,
         pretrained: bool = False,
     ) -> None:
         self.student = network.train()
         self.network = copy.deepcopy(network)
         self.class_weights = class_weights
+        # Added while learning and not kept, so that the network need not learn it (Menon et al. 2021, arXiv
+        # 2007.07314): the target's shares are others.
+        self.preference = 0.0 if class_shares is None else settings.balance * preference(class_shares)
         self.precision = torch.bfloat16 if settings.precision == "bfloat16" else None
         self.average = Average(self.student, self.network, settings.average)
         self.auxiliary = _auxiliary_head(network) if settings.auxiliary else None
@@ -89,7 +102,7 @@ class SourceOnly:
             levels = self.student.levels(batch.bands)
             logits = self.student.decode(levels, batch.labels.shape[-2:])
             aside = None if self.auxiliary is None else self.auxiliary(levels[AUXILIARY_LEVEL])
-        losses = {"source": cross_entropy(logits, batch.labels, self.class_weights)}
+        losses = {"source": cross_entropy(logits + self.preference, batch.labels, self.class_weights)}
         total = losses["source"]
         if aside is not None:
             aside = enlarge(aside, self.student.encoder.strides[AUXILIARY_LEVEL], batch.labels.shape[-2:])

@@ -61,7 +61,9 @@ def adapt(
     target_bands: Annotated[str | None, typer.Option(metavar="LIST", help="The same bands in the target.")] = None,
     gsd: Annotated[
         float | None,
-        typer.Option(metavar="METRES", min=0, help="Size of a pixel to learn at. Default: the coarsest of all scenes."),
+        typer.Option(
+            metavar="METRES", min=0.001, help="Size of a pixel to learn at. Default: the coarsest of all scenes."
+        ),
     ] = None,
     normalise: Annotated[Rule, typer.Option(help="Bands scaled by the domain's own statistics, or fixed.")] = "robust",
     steps: Annotated[
@@ -73,7 +75,7 @@ def adapt(
     minutes: Annotated[
         float | None,
         typer.Option(
-            min=0,
+            min=0.1,
             help="Be done in this time: as many steps as fit, by a few that are tried first, and never more than "
             "--steps. With --resume the time used before counts too.",
         ),
@@ -90,7 +92,8 @@ def adapt(
         Path | None,
         typer.Option(
             metavar="FILE.toml",
-            help="Settings, a line each: learning_rate = 0.001. --dry-run shows them all. --set and options win.",
+            help="Settings, a line each: learning_rate = 0.001; or a .json that --json printed. --dry-run shows them "
+            "all. --set and options win.",
         ),
     ] = None,
     workdir: Annotated[Path | None, typer.Option(metavar="DIR", help="Where checkpoints go.")] = None,

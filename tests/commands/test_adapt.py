@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,6 +51,14 @@ def refused(tmp_path: Path) -> Refused:
         return problem.removeprefix("error: "), hint.removeprefix("hint:  ").removeprefix("hint: ")
 
     return run
+
+
+@pytest.fixture
+def small(make_raster) -> str:
+    """A small source of two classes, one dark and one bright."""
+    make_raster("s/a.tif", IMAGE // 4 + 100 * HALVES, photometric="rgb")
+    make_raster("s/a_labels.tif", HALVES)
+    return "s"
 
 
 def polygons(path: Path, *places: tuple[str, float]) -> Path:
@@ -160,27 +167,19 @@ def test_weights_and_encoders_that_are_not_there(refused: Refused, tmp_path: Pat
     )
 
 
-def test_models_to_start_from_that_do_not_fit(refused: Refused, tmp_path: Path, make_raster) -> None:
-    (tmp_path / "m.safetensors").write_text("no model")
-    for model in ("m.safetensors", "none.safetensors"):
+def test_models_to_start_from_that_do_not_fit(refused: Refused, rsseg, small: str, tmp_path: Path) -> None:
+    (tmp_path / "text.safetensors").write_text("no model")
+    for model in ("text.safetensors", "none.safetensors"):
         assert refused("--source", "none", "--init", model)[0].startswith(f"{model}: ")
     assert "--init and --encoder-weights" in refused("--source", "s", "--init", "m", "--encoder-weights", "w")[0]
-    shutil.copy(young(tmp_path.parent / f"{tmp_path.name}_model"), tmp_path / "m.safetensors")
-    problem, hint = refused("--source", "none", "--init", "m.safetensors", "--encoder", "mit-b0")
-    assert problem == "m.safetensors: has the encoder tiny, and --encoder says mit-b0"
-    make_raster("s/a.tif", IMAGE, photometric="rgb")
-    make_raster("s/a_labels.tif", HALVES)
-    problem, hint = refused("--source", "s", "--init", "m.safetensors")
-    assert problem == "s/a.tif has 3 bands: red, green, blue; m.safetensors has 4: red, green, blue, nir"
-    assert hint == "take the bands both have: --source-bands red,green,blue"
-
-
-def young(folder: Path) -> Path:
-    """A model of one step."""
-    folder.mkdir()
-    call = ["adapt", "--source", SOURCE, *QUICK, "--steps", "1", "-o", folder / "m.safetensors", "--quiet"]
-    subprocess.run([sys.executable, "-m", "rsseg_cli", *map(str, call)], check=True, capture_output=True)
-    return folder / "m.safetensors"
+    assert rsseg("adapt", "--source", small, *QUICK, "--steps", "1", "-o", A).returncode == 0
+    problem, hint = refused("--source", "none", "--init", A, "--encoder", "mit-b0", "-o", B)
+    assert problem == f"{A}: has the encoder tiny, and --encoder says mit-b0"
+    assert "leave --encoder away" in hint
+    problem, hint = refused("--source", small, "--source-bands", "red,green", "--init", A, "-o", B)
+    assert problem == f"s/a.tif has 2 bands: red, green; {A} has 3: red, green, blue"
+    assert hint == "take the bands both have: --source-bands red,green"
+    assert "is also an input" in refused("--source", small, "--init", A, "-o", A, "--overwrite")[0]
 
 
 def test_settings_that_are_none(refused: Refused, tmp_path: Path) -> None:
@@ -192,6 +191,7 @@ def test_settings_that_are_none(refused: Refused, tmp_path: Path) -> None:
     assert refused("--source", SOURCE, "--settings", "s.toml", with_torch=True)[0].endswith("setting: training")
     assert refused("--source", "none", "--settings", "none.toml")[0] == "none.toml: no such file"
     assert refused("--source", "none", "--set", "batch=0")[0].startswith("batch = 0: out of range")
+    assert refused("--source", "none", "--set", "steps=0")[0].startswith("steps = 0: out of range")
     assert refused("--source", "none", "--set", "steps=many")[0] == "steps = many: not a whole number"
 
 
@@ -229,14 +229,6 @@ def test_a_dry_run_says_what_was_found_and_what_it_takes(rsseg, tmp_path: Path) 
         "  steps = 40\n  batch = 2\n  crop_px = 64\n",
     ):
         assert part in shown
-
-
-@pytest.fixture
-def small(make_raster) -> str:
-    """A small source of two classes, one dark and one bright."""
-    make_raster("s/a.tif", IMAGE // 4 + 100 * HALVES)
-    make_raster("s/a_labels.tif", HALVES)
-    return "s"
 
 
 def test_settings_are_fed_back(rsseg, small: str, tmp_path: Path) -> None:

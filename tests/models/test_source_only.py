@@ -8,7 +8,7 @@ from rsseg_models.batch import Batch
 from rsseg_models.errors import ModelError
 from rsseg_models.network import HEADS, Architecture, build
 from rsseg_models.optimise import optimise
-from rsseg_models.source_only import Settings, SourceOnly
+from rsseg_models.source_only import Settings, SourceOnly, preference
 
 STEPS = 4
 
@@ -84,3 +84,28 @@ def test_other_heads_learn_alone() -> None:
 def test_settings_out_of_range_are_refused(wrong: dict[str, float | str]) -> None:
     with pytest.raises(ModelError, match=next(iter(wrong))):
         replace(Settings(), **wrong)
+
+
+def test_preference_follows_the_shares_and_leaves_absent_classes_alone() -> None:
+    found = preference(torch.tensor([0.8, 0.0, 0.2]))
+    torch.testing.assert_close(found.flatten(), torch.tensor([1.0, 1.0, 0.25]).log())
+    assert found.shape == (3, 1, 1)
+
+
+def test_what_is_common_in_the_source_is_not_learned_as_such() -> None:
+    """Bands that tell nothing: without balance the network says the frequent class, with all of it nearly nothing."""
+    torch.manual_seed(0)
+    labels = (torch.rand(4, 32, 32) < 0.2).long()
+    batch = Batch(torch.zeros(4, 1, 32, 32), torch.ones(4, 32, 32, dtype=torch.bool), labels)
+    gaps = []
+    for balance in (0.0, 1.0):
+        torch.manual_seed(1)
+        network = build(Architecture("tiny", ("red",), 2, width=16))
+        settings = Settings(average=0.0, balance=balance, learning_rate=0.02)
+        method = SourceOnly(network, settings, 60, class_shares=torch.tensor([0.8, 0.2]))
+        list(optimise(method, lambda _, batch=batch: batch, 60, seed=0))
+        with torch.inference_mode():
+            logits = method.network.eval()(batch.bands).mean(dim=(0, 2, 3))
+        gaps.append(float(logits[0] - logits[1]))
+    assert gaps[0] > 1.0
+    assert abs(gaps[1]) < 0.3

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from rsseg_models.errors import ModelError
-from rsseg_models.loading import load_encoder_weights
+from rsseg_models.loading import load_encoder_weights, open_encoder
 from rsseg_models.network import Architecture, build
 from rsseg_models.stem import RGB, adapt_stem
 from rsseg_models.transformers_encoder import fetch_backbone, find_weights
@@ -115,3 +115,22 @@ def test_a_folder_with_a_pickle_only_is_refused(transformers: Any, tmp_path: Pat
 def test_weights_of_a_folder_are_found(transformers: Any, tmp_path: Path) -> None:
     small(transformers, "resnet").save_pretrained(tmp_path)
     assert find_weights(str(tmp_path), download=False) == tmp_path / "model.safetensors"
+
+
+def test_an_encoder_named_by_its_folder_brings_its_weights(transformers: Any, tmp_path: Path) -> None:
+    small(transformers, "resnet").save_pretrained(tmp_path)
+    name, variant, weights = open_encoder(str(tmp_path))
+    assert name == "transformers"
+    network = build(Architecture(name, RGB, 2, variant=variant))
+    assert weights is not None
+    load_encoder_weights(network, weights, RGB)
+    key = "backbone.encoder.stages.0.layers.0.layer.0.convolution.weight"
+    assert torch.equal(network.encoder.state_dict()[key], weights[key])
+
+
+def test_a_folder_of_another_kind_is_refused_as_what_it_is(transformers: Any, tmp_path: Path) -> None:
+    config = transformers.SegformerConfig(depths=[1] * 4, hidden_sizes=[8] * 4, num_attention_heads=[1] * 4)
+    transformers.SegformerModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="is no backbone with feature maps") as caught:
+        open_encoder(str(tmp_path))
+    assert "mit-b0 to mit-b5" in caught.value.hint
