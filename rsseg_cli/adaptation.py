@@ -6,8 +6,8 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,12 @@ from typing import Any
 import torch
 from rsseg_models import source_only
 from rsseg_models.devices import choose_precision, forward_of
-from rsseg_models.errors import ModelError
-from rsseg_models.loading import inherit, load_encoder_weights, open_encoder, open_weights
-from rsseg_models.network import Architecture, SegmentationNetwork, build, count_parameters
+from rsseg_models.network import SegmentationNetwork, count_parameters
 from rsseg_models.optimise import Adapter, Report, optimise, typical_seconds
 
 from rsseg_cli import __version__
-from rsseg_cli.bundle import Card, load_bundle, save_bundle
+from rsseg_cli.beginning import first_network
+from rsseg_cli.bundle import Card, in_words, save_bundle
 from rsseg_cli.errors import RssegError
 from rsseg_cli.patches import Drawer, class_weights
 from rsseg_cli.plan import Plan, Request, check_output
@@ -113,13 +112,13 @@ def prepare(request: Request, plan: Plan) -> Work:
     """Network and settings, checked."""
     device = device_for(request.device)
     _, kind = ADAPTERS[request.method]
-    with _in_words():
+    with in_words():
         settings = fill_known(kind, request.settings, ("steps", *asdict(request.crops)))
     if settings.precision == "auto":
         quick = choose_precision("auto", device) == torch.bfloat16
         settings = replace(settings, precision="bfloat16" if quick else "float32")
     torch.manual_seed(request.crops.seed)
-    network, origin = _from_model(request, plan, request.init) if request.init else _from_encoder(request, plan)
+    network, origin = first_network(request, plan)
     return Work(request, plan, network, origin, settings, device)
 
 
@@ -234,65 +233,6 @@ def _pace_told(work: Work, deadline: float) -> Pace:
 
 def _deadline(request: Request, started: float) -> float:
     return started + 60 * request.minutes if request.minutes else math.inf
-
-
-def _from_encoder(request: Request, plan: Plan) -> tuple[SegmentationNetwork, dict[str, Any]]:
-    """A new network, its encoder with published weights where some are named."""
-    file = request.encoder_weights
-    for name in (request.encoder, file):
-        if name and "/" in name and not Path(name).exists():
-            logger.info("%s: is nothing here, so it is a model id: taken from the cache, or fetched from its hub", name)
-    with _in_words():
-        encoder, variant, weights = open_encoder(request.encoder or "tiny")
-        if file and weights is not None:
-            raise ModelError(f"{request.encoder} brings its own weights", "leave --encoder-weights away")
-        classes, head = len(plan.domain.scheme.classes), request.head or "all-mlp"
-        network = build(Architecture(encoder, plan.bands, classes, head, variant=variant))
-        weights = open_weights(file) if file else weights
-    if weights is None:
-        return network, {}
-    with _in_words(file):
-        loaded = load_encoder_weights(network, weights, plan.bands)
-    origin = file or request.encoder
-    logger.info("%s: %d tensors loaded into the encoder", origin, loaded.tensors)
-    if loaded.bands_by_mean:
-        logger.info("bands without published weights start from the mean: %s", ", ".join(loaded.bands_by_mean))
-    return network, {"encoder_weights": origin}
-
-
-def _from_model(request: Request, plan: Plan, path: str) -> tuple[SegmentationNetwork, dict[str, Any]]:
-    """A network that goes on where an earlier model ended, as far as classes and head are the same."""
-    with _in_words(path):
-        earlier = load_bundle(path)
-        own = earlier.card.architecture
-        head = request.head or own.head
-        width = own.width if head == own.head else 0
-        names = plan.domain.scheme.names
-        network = build(replace(own, bands=plan.bands, classes=len(names), head=head, width=width))
-    known = [name.casefold() for name in earlier.card.scheme.names]
-    places = [known.index(name.casefold()) if name.casefold() in known else None for name in names]
-    fits = inherit(network, earlier.network, places)
-    new = [name for name, place in zip(names, places, strict=True) if place is None]
-    gone = [name for place, name in enumerate(earlier.card.scheme.names) if place not in places]
-    logger.info(
-        "%s: %s loaded%s%s",
-        path,
-        "encoder and head" if fits else "encoder",
-        f"; {', '.join(new) if fits else f'the head {head}'} starts anew" if new or not fits else "",
-        f"; {', '.join(gone)} left out" if gone and fits else "",
-    )
-    return network, {"init": path, "init_digest": earlier.digest}
-
-
-@contextmanager
-def _in_words(file: str | None = None) -> Iterator[None]:
-    """What networks say, as what a person can put right."""
-    try:
-        yield
-    except ModelError as problem:
-        raise RssegError(
-            f"{file}: {problem.problem}" if file else problem.problem, problem.hint, file=file
-        ) from problem
 
 
 def _checkpoint_path(workdir: Path) -> Path:

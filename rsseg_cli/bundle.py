@@ -6,12 +6,14 @@ normalisation, ground size, method, settings, provenance, scores, and a hash of 
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from rsseg_models.errors import ModelError
 from rsseg_models.network import Architecture, SegmentationNetwork, build
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -80,12 +82,24 @@ def load_bundle(path: str | Path) -> Bundle:
         raise refusal(path, "the weights are not those it was saved with: the file is damaged", "copy it again")
     if bad := [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]:
         raise refusal(path, f"holds weights that are no numbers ({bad[0]})", "train it again; this one cannot map")
-    network = build(card.architecture)
+    with in_words(str(path)):
+        network = build(card.architecture)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as problem:
         raise refusal(path, f"its weights do not fit its own description: {problem}", "train it again") from problem
     return Bundle(card, network.eval(), header["digest"])
+
+
+@contextmanager
+def in_words(file: str | None = None) -> Iterator[None]:
+    """What networks say, as what a person can put right."""
+    try:
+        yield
+    except ModelError as problem:
+        raise RssegError(
+            f"{file}: {problem.problem}" if file else problem.problem, problem.hint, file=file
+        ) from problem
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:

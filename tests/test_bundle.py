@@ -1,6 +1,7 @@
 """Bundle: one file that holds all of a model, and refuses to open when it is not what it says."""
 
 import json
+import sys
 import pickle
 from pathlib import Path
 
@@ -104,3 +105,13 @@ def test_weights_that_are_no_numbers(tmp_path: Path, card: Card) -> None:
 def test_an_incomplete_description(saved: Path) -> None:
     with pytest.raises(RssegError, match="incomplete"):
         load_bundle(rewritten(saved, lambda header, _: header.pop("classes")))
+
+
+def test_an_encoder_that_needs_what_is_not_installed(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_other_encoder(header: dict, tensors: dict) -> None:
+        header["architecture"] |= {"encoder": "transformers", "variant": '{"model_type": "resnet"}'}
+
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(RssegError, match="needs the package transformers") as refused:
+        load_bundle(rewritten(saved, with_other_encoder))
+    assert "rsseg[encoders]" in refused.value.hint

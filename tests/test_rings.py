@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 OUTER = ("rsseg_cli.app", "rsseg_cli.commands", "rsseg_cli.console")
-# The modules that may know both files and tensors: three bridges, and the verb that trains.
-BRIDGES = ("bundle.py", "patches.py", "predict.py", "adaptation.py")
+# The modules that may know both files and tensors: three bridges, the verb that trains, and what it begins with.
+BRIDGES = ("bundle.py", "patches.py", "predict.py", "adaptation.py", "beginning.py")
 
 
 def imports_of(path: Path) -> Iterator[str]:
