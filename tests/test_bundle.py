@@ -1,8 +1,8 @@
 """Bundle: one file that holds all of a model, and refuses to open when it is not what it says."""
 
 import json
-import sys
 import pickle
+import sys
 from pathlib import Path
 
 import pytest

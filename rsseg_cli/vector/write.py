@@ -2,16 +2,26 @@
 
 import sqlite3
 import warnings
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import geopandas
+import numpy as np
 import pyogrio
+from pyogrio.raw import write_arrow
 
+from rsseg_cli.classes import ClassScheme
 from rsseg_cli.delivery import OPEN_DATABASE, deliver, failure
 from rsseg_cli.errors import RssegError
+from rsseg_cli.vector.coverage import Coverage
 from rsseg_cli.vector.names import refuse_disguised
+from rsseg_cli.vector.styles import add_style
+from rsseg_cli.vector.table import GEOMETRY, record_batches
+
+if TYPE_CHECKING:
+    import geopandas
+    import pyarrow
 
 # Bytes a vertex and a feature take in a GeoPackage, its spatial index included; on the safe side.
 BYTES_A_VERTEX = 24
@@ -20,18 +30,14 @@ BYTES_A_FEATURE = 400
 
 def write_geopackage(
     path: Path,
-    frame: geopandas.GeoDataFrame,
+    frame: "geopandas.GeoDataFrame",
     layer: str,
     *,
     overwrite: bool = False,
     inputs: Iterable[str] = (),
 ) -> None:
     """One layer in a new GeoPackage, with its spatial index."""
-    if path.suffix.lower() != ".gpkg":
-        raise RssegError(
-            f"{path}: polygons are written as GeoPackage", "end the name with .gpkg", file=str(path), kind="output"
-        )
-    refuse_disguised(path, "output")
+    _check_name(path)
     expected = int(frame.geometry.count_coordinates().sum()) * BYTES_A_VERTEX + len(frame) * BYTES_A_FEATURE
     shapes = int((~(frame.geometry.isna() | frame.geometry.is_empty)).sum())
 
@@ -39,17 +45,77 @@ def write_geopackage(
         verify_geopackage(finished, layer, len(frame), shapes, path)
 
     with deliver(path, verify, overwrite=overwrite, inputs=inputs, expected_bytes=expected) as folder:
-        try:
+        with _library_errors(path):
             _write(frame, (folder / path.name).absolute(), layer)
-        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError) as problem:
-            raise failure(path, problem) from problem
 
 
-def _write(frame: geopandas.GeoDataFrame, file: Path, layer: str) -> None:
-    several = bool((frame.geom_type == "MultiPolygon").any())  # a GeoPackage layer holds one kind of geometry
+def write_polygons(
+    path: Path,
+    coverage: Coverage,
+    columns: "Mapping[str, pyarrow.Array]",
+    scheme: ClassScheme,
+    layer: str,
+    *,
+    corners_only: bool = True,
+    overwrite: bool = False,
+    inputs: Iterable[str] = (),
+) -> None:
+    """The regions of a label map and what is known of them as one layer of a new GeoPackage, in the classes' colours.
+
+    Polygons are put together while they are written, so that memory does not grow with them.
+    """
+    _check_name(path)
+
+    def verify(finished: Path) -> None:
+        verify_geopackage(finished, layer, len(coverage), len(coverage), path)
+
+    expected = _vertices(coverage) * BYTES_A_VERTEX + len(coverage) * BYTES_A_FEATURE
+    with deliver(path, verify, overwrite=overwrite, inputs=inputs, expected_bytes=expected) as folder:
+        with _library_errors(path), _no_crs_is_meant():
+            write_arrow(
+                record_batches(coverage, columns, corners_only=corners_only),
+                (folder / path.name).absolute(),
+                layer=layer,
+                driver="GPKG",
+                geometry_name=GEOMETRY,
+                geometry_type="Polygon",
+                crs=coverage.grid.crs and coverage.grid.crs.to_wkt(),
+            )
+            add_style(folder / path.name, layer, scheme)
+
+
+def _vertices(coverage: Coverage) -> int:
+    arcs = coverage.rings.sides >> 1
+    return int(np.diff(coverage.lines.offsets)[arcs].sum())
+
+
+def _check_name(path: Path) -> None:
+    if path.suffix.lower() != ".gpkg":
+        raise RssegError(
+            f"{path}: polygons are written as GeoPackage", "end the name with .gpkg", file=str(path), kind="output"
+        )
+    refuse_disguised(path, "output")
+
+
+@contextmanager
+def _library_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, sqlite3.Error, OSError) as problem:
+        raise failure(path, problem) from problem
+
+
+@contextmanager
+def _no_crs_is_meant() -> Iterator[None]:
     with warnings.catch_warnings():
-        # Layers without a CRS are meant: of scenes without georeference, which are said once when opened.
+        # Layers without a CRS are of scenes without georeference, which are said once when opened.
         warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
+        yield
+
+
+def _write(frame: "geopandas.GeoDataFrame", file: Path, layer: str) -> None:
+    several = bool((frame.geom_type == "MultiPolygon").any())  # a GeoPackage layer holds one kind of geometry
+    with _no_crs_is_meant():
         pyogrio.write_dataframe(
             frame,
             file,
