@@ -21,7 +21,7 @@ from rsseg_cli.vector.table import GEOMETRY, record_batches
 
 if TYPE_CHECKING:
     import geopandas
-    import pyarrow
+    import pyarrow  # type: ignore[import-untyped]
 
 # Bytes a vertex and a feature take in a GeoPackage, its spatial index included; on the safe side.
 BYTES_A_VERTEX = 24
@@ -44,9 +44,9 @@ def write_geopackage(
     def verify(finished: Path) -> None:
         verify_geopackage(finished, layer, len(frame), shapes, path)
 
-    with deliver(path, verify, overwrite=overwrite, inputs=inputs, expected_bytes=expected) as folder:
-        with _library_errors(path):
-            _write(frame, (folder / path.name).absolute(), layer)
+    delivered = deliver(path, verify, overwrite=overwrite, inputs=inputs, expected_bytes=expected)
+    with delivered as folder, _library_errors(path):
+        _write(frame, (folder / path.name).absolute(), layer)
 
 
 def write_polygons(
@@ -70,18 +70,19 @@ def write_polygons(
         verify_geopackage(finished, layer, len(coverage), len(coverage), path)
 
     expected = _vertices(coverage) * BYTES_A_VERTEX + len(coverage) * BYTES_A_FEATURE
-    with deliver(path, verify, overwrite=overwrite, inputs=inputs, expected_bytes=expected) as folder:
-        with _library_errors(path), _no_crs_is_meant():
-            write_arrow(
-                record_batches(coverage, columns, corners_only=corners_only),
-                (folder / path.name).absolute(),
-                layer=layer,
-                driver="GPKG",
-                geometry_name=GEOMETRY,
-                geometry_type="Polygon",
-                crs=coverage.grid.crs and coverage.grid.crs.to_wkt(),
-            )
-            add_style(folder / path.name, layer, scheme)
+    delivered = deliver(path, verify, overwrite=overwrite, inputs=inputs, expected_bytes=expected)
+    with delivered as folder, _library_errors(path), _no_crs_is_meant():
+        file = (folder / path.name).absolute()
+        write_arrow(
+            record_batches(coverage, columns, corners_only=corners_only),
+            file,
+            layer=layer,
+            driver="GPKG",
+            geometry_name=GEOMETRY,
+            geometry_type="Polygon",
+            crs=coverage.grid.crs and coverage.grid.crs.to_wkt(),
+        )
+        add_style(file, layer, scheme)
 
 
 def _vertices(coverage: Coverage) -> int:

@@ -2,19 +2,28 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import faults
 import geopandas
 import numpy as np
+import pyogrio
 import pytest
 import shapely
-from faults import UTM, content, outcome, write_squares
+from faults import SCHEME, TRANSFORM, UTM, content, outcome, write_squares
+from rasterio.crs import CRS
+from rasterio.windows import Window
 
 from rsseg_cli import delivery
+from rsseg_cli.classes import UNLABELLED
 from rsseg_cli.errors import RssegError
+from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.labels import Labels
 from rsseg_cli.vector import write as module
-from rsseg_cli.vector.write import verify_geopackage, write_geopackage
+from rsseg_cli.vector.coverage import Coverage, polygonize
+from rsseg_cli.vector.table import attributes
+from rsseg_cli.vector.write import verify_geopackage, write_geopackage, write_polygons
 
 BOX = shapely.box(0, 0, 1, 1)
 COUNT = 3000
@@ -118,6 +127,92 @@ def test_a_geopackage_that_another_program_holds_open_in_wal_mode(path: Path) ->
     assert len(geopandas.read_file(path)) == 9
 
 
+# --- the regions of a label map
+
+
+@dataclass(frozen=True)
+class Rows:
+    ids: np.ndarray
+
+    def read(self, window: Window) -> np.ndarray:
+        return self.ids[window.row_off : window.row_off + window.height]
+
+
+MASK = np.random.default_rng(1).choice(np.array([1, 2, 3, UNLABELLED], np.uint8), (60, 80))
+NOTHING = np.full((4, 4), UNLABELLED, np.uint8)
+
+
+def coverage_of(mask: np.ndarray, crs: CRS | None = UTM) -> Coverage:
+    return polygonize(Labels("mask.tif", Grid(crs, TRANSFORM, *mask.shape), SCHEME, Rows(mask)))
+
+
+def write_regions(path: Path, mask: np.ndarray, crs: CRS | None = UTM, layer: str = "classes", **options: bool) -> None:
+    coverage = coverage_of(mask, crs)
+    write_polygons(path, coverage, attributes(coverage, SCHEME), SCHEME, layer, **options)
+
+
+@pytest.mark.parametrize("crs", [UTM, None])
+def test_regions_come_back_with_what_is_known_of_them(
+    path: Path, crs: CRS | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_regions(path, MASK, crs)
+    coverage = coverage_of(MASK, crs)
+    back = geopandas.read_file(path, layer="classes")
+    assert back.crs == crs
+    unit = ["area_m2", "perimeter_m"] if crs else ["area_px", "perimeter_px"]
+    assert back.columns.tolist() == ["uid", "class_id", "class_name", *unit, "geometry"]
+    for name, values in attributes(coverage, SCHEME).items():
+        assert back[name].tolist() == values.to_pylist()
+    np.testing.assert_allclose(back.area, coverage.pixels * 0.09, rtol=1e-6)
+    assert back.is_valid.all()
+    assert names(path.parent) == ["map.gpkg"]
+    assert capfd.readouterr().err == ""
+
+
+def test_no_regions_are_a_layer_with_the_same_fields(path: Path, tmp_path: Path) -> None:
+    write_regions(path, NOTHING)
+    write_regions(tmp_path / "some.gpkg", MASK)
+    empty, some = (pyogrio.read_info(file, layer="classes") for file in (path, tmp_path / "some.gpkg"))
+    assert empty["features"] == 0
+    for key in ("fields", "dtypes", "crs", "geometry_type"):
+        assert list(empty[key]) == list(some[key])
+    verify_geopackage(path, "classes", 0, 0, path)
+
+
+@pytest.mark.parametrize("layer", ['a "b"', "ä'x;--", "select"])
+def test_the_layers_style_is_the_one_that_qgis_looks_for(path: Path, layer: str) -> None:
+    write_regions(path, MASK, layer=layer)
+    styles = pyogrio.read_dataframe(path, layer="layer_styles")
+    assert styles[["f_table_catalog", "f_table_schema", "f_table_name"]].to_numpy().tolist() == [["", "", layer]]
+    assert styles["f_geometry_column"].tolist() == ["geom"]
+    assert styles["useAsDefault"].tolist() == [True]
+    assert 'label="forest &amp; co"' in styles["styleQML"][0]
+    assert pyogrio.list_layers(path).tolist() == [[layer, "Polygon"], ["layer_styles", None]]
+
+
+def test_points_where_neighbours_meet_are_kept_on_demand(path: Path) -> None:
+    mask = np.array([[1, 1], [2, 3]], np.uint8)
+    write_regions(path, mask, corners_only=False)
+    assert geopandas.read_file(path, layer="classes").geometry.count_coordinates().tolist() == [6, 5, 5]
+
+
+def test_an_old_file_stays_unless_it_may_go(path: Path) -> None:
+    path.write_bytes(b"old")
+    with pytest.raises(RssegError, match="exists already"):
+        write_regions(path, MASK)
+    assert path.read_bytes() == b"old"
+    write_regions(path, MASK, overwrite=True)
+    assert len(geopandas.read_file(path, layer="classes")) == len(coverage_of(MASK))
+
+
+def test_a_file_takes_no_more_than_what_was_reserved(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reserved = []
+    monkeypatch.setattr(delivery, "_reserve", lambda _, size: reserved.append(size))
+    mask = np.tile(MASK, (4, 4))
+    write_regions(path, mask)
+    assert path.stat().st_size < reserved[0] < 4 * path.stat().st_size
+
+
 # --- broken disks
 
 
@@ -199,6 +294,38 @@ def test_without_verification_damage_would_be_silent(disk, reference, monkeypatc
         path = disk(kib) / "map.gpkg"
         silent += outcome(write_squares, path, count=COUNT) is None and is_damaged(path, wanted)
     assert silent
+
+
+@pytest.mark.parametrize("reserve", [True, False])
+def test_regions_on_disks_of_all_sizes(disk, path: Path, monkeypatch: pytest.MonkeyPatch, reserve: bool) -> None:
+    write_regions(path, MASK)
+    if not reserve:
+        monkeypatch.setattr(delivery, "_reserve", lambda *_: None)
+    ends = []
+    for kib in disk_sizes(path):
+        target = disk(kib) / "map.gpkg"
+        error = outcome(write_regions, target, mask=MASK)
+        assert names(target.parent) == ([] if error else ["map.gpkg"])
+        if error is None:
+            verify_geopackage(target, "classes", *[len(coverage_of(MASK))] * 2, target)
+            assert len(pyogrio.read_dataframe(target, layer="layer_styles")) == 1
+        else:
+            assert error.kind == "space"
+        ends.append(error is None)
+    assert ends[-1]
+    assert sum(not end for end in ends) >= 4
+
+
+def test_file_size_limits_for_regions_at_an_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_regions(path, MASK)
+    size = path.stat().st_size
+    path.write_bytes(b"old")
+    monkeypatch.setattr(delivery, "_reserve", lambda *_: None)
+    for limit in (0, 1024, *(size * n // 7 for n in range(1, 7)), size - 1):
+        with faults.file_size_limit(limit):
+            assert outcome(write_regions, path, mask=MASK, overwrite=True) is not None
+        assert path.read_bytes() == b"old"
+        assert names(path.parent) == ["map.gpkg"]
 
 
 # --- the verification by itself
