@@ -240,13 +240,13 @@ def _refuse_other_scale(scene: Scene, gsd_m: float | None) -> None:
 
 
 def with_bands(scene: Scene, wanted: tuple[str, ...]) -> Scene:
-    """By name where the names agree, by order where the scene has none and as many."""
+    """By name where the names agree, by order where as many bands have no name in common."""
     names = {name.casefold() for name in scene.names}
     # Bands without names are called 1, 2, 3: the 3 of seven bands and the 3 of twelve have nothing in common.
-    are_names = not all(name.isdigit() for name in wanted)
-    if are_names and all(name.casefold() in names for name in wanted):
+    shared = [name for name in wanted if name.casefold() in names and not name.isdigit()]
+    if len(shared) == len(wanted):
         return scene.select(",".join(wanted))
-    if len(scene.bands) == len(wanted):
+    if len(scene.bands) == len(wanted) and not shared:
         if scene.names != wanted:
             logger.info(
                 "%s: its bands %s are taken as the model's %s, in this order",

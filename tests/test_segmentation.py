@@ -186,6 +186,9 @@ def test_bands_by_name_by_order_and_by_number(make_raster, caplog) -> None:
         with_bands(many, ("1", "2", "3"))
     assert refused.value.hint == "say which is which: --bands 1=1,2=2,3=3"
     assert with_bands(many.select("1=5,2=4,3=6"), ("1", "2", "3")).values().ravel().tolist() == [4, 3, 5]
+    # One name in common: the order of the others would be a guess, and red would be taken for nir.
+    with pytest.raises(RssegError, match="has 2 bands: red, other; the model needs 2: nir, red"):
+        with_bands(many.select("red=3,other=4"), ("nir", "red"))
 
 
 @pytest.mark.parametrize("wrong", [{"gsd_m": 0.0}, {"gsd_m": float("nan")}, {"device": "gpu"}, {"precision": "int8"}])
