@@ -71,18 +71,24 @@ class Grid:
     @property
     def gsd_m(self) -> float | None:
         """Size of a pixel on the ground in metres, at the centre; None without a CRS."""
+        sides = self.pixel_m
+        return None if sides is None else math.sqrt(sides[0] * sides[1])
+
+    @property
+    def pixel_m(self) -> tuple[float, float] | None:
+        """`pixel_size` on the ground in metres, at the centre; None without a CRS."""
         if self.crs is None:
             return None
-        measured = self._measured_gsd_m()
+        measured = self._measured_m()
         if not self.crs.is_projected:
             return measured
-        across, down = self.pixel_size
-        nominal = math.sqrt(across * down) * float(self.crs.linear_units_factor[1])
-        if measured is None or abs(measured / nominal - 1) < SCALE_TOLERANCE:
-            return nominal
+        unit_m = float(self.crs.linear_units_factor[1])
+        across, down = (size * unit_m for size in self.pixel_size)
+        if measured is None or abs(math.sqrt(measured[0] * measured[1] / (across * down)) - 1) < SCALE_TOLERANCE:
+            return across, down
         return measured
 
-    def _measured_gsd_m(self) -> float | None:
+    def _measured_m(self) -> tuple[float, float] | None:
         row, col = self.height / 2, self.width / 2
         points = [self.transform @ p for p in ((col - 0.5, row), (col + 0.5, row), (col, row - 0.5), (col, row + 0.5))]
         xs, ys = zip(*points, strict=True)
@@ -90,7 +96,7 @@ class Grid:
         if not np.isfinite([*lon, *lat]).all():
             return None  # the centre lies off the Earth's disc, as it can on geostationary grids
         _, _, (across, down) = pyproj.Geod(ellps="WGS84").inv(lon[::2], lat[::2], lon[1::2], lat[1::2])
-        return math.sqrt(across * down)
+        return float(across), float(down)
 
     def row_areas(self) -> NDArray[np.float64]:
         """What a pixel of each row covers, in m2 of true ground; in pixels without a CRS."""

@@ -4,9 +4,9 @@
 
 A region is a set of pixels of one id, joined over their edges. Its outline is a shell and any number of holes: rings,
 which walk the sides of arcs. Every border is there once, as the line of an arc, and `region` says what lies on either
-side of it. Move the points of lines between their ends, and neighbours still fit without gap or overlap, while the
-rings stay as they are. Merge regions, take the arcs out of `leaving` that then have one region on both sides, and
-`trace_rings` finds the rings that are left. Polygons are put together from lines and rings at the very end.
+side of it. Move the points of lines, and neighbours still fit without gap or overlap, while the rings stay as they
+are. Give regions other ids, and `cover` makes new ones of the corners that are left. Polygons are put together from
+lines and rings at the very end.
 """
 
 from dataclasses import dataclass
@@ -57,7 +57,11 @@ class Coverage:
 
 def polygonize(labels: Labels, strip_rows: int = STRIP_ROWS) -> Coverage:
     """The regions of a label map; the same ones whatever strips it is read in."""
-    corners = _corners_of(labels, strip_rows)
+    return cover(labels.grid, _corners_of(labels, strip_rows))
+
+
+def cover(grid: Grid, corners: Corners) -> Coverage:
+    """The regions between borders with these corners."""
     arcs = trace_arcs(corners)
     lines = Lines(corners.x[arcs.corners], corners.y[arcs.corners], arcs.offsets)
     rings = trace_rings(arcs.leaving, len(arcs))
@@ -71,7 +75,7 @@ def polygonize(labels: Labels, strip_rows: int = STRIP_ROWS) -> Coverage:
     kept = kept[stable_order(region[kept])]  # no hole begins above or west of its shell
     count = np.count_nonzero(areas > 0)
     return Coverage(
-        labels.grid,
+        grid,
         lines,
         region[ring_of_sides(rings.sides, rings.offsets)],
         arcs.leaving,
