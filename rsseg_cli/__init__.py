@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from rsseg_cli.evaluation import evaluate
     from rsseg_cli.raster.sources import open_scene
     from rsseg_cli.segmentation import segment
+    from rsseg_cli.vectorization import vectorize
 
 __version__ = "0.1.0"
 
@@ -15,8 +16,9 @@ _VERBS = {
     "open_scene": "rsseg_cli.raster.sources",
     "evaluate": "rsseg_cli.evaluation",
     "segment": "rsseg_cli.segmentation",
+    "vectorize": "rsseg_cli.vectorization",
 }
-__all__ = ["__version__", "evaluate", "open_scene", "segment"]
+__all__ = ["__version__", "evaluate", "open_scene", "segment", "vectorize"]
 
 
 def __getattr__(name: str) -> Any:

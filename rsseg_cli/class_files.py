@@ -14,6 +14,7 @@ from rsseg_cli.errors import RssegError
 Entry = tuple[str, tuple[int, ...], str | None]
 TOML_EXAMPLE = 'a table each: [[class]] name = "forest", values = [311, 312], color = "#1a7f37"'
 EXAMPLE = "a line each: value,name,color - for example 3,forest,#1a7f37 (lines of one name are merged)"
+REMAP_EXAMPLE = "a line each: from,to,color - for example pine,forest,#1a7f37 or 3,forest; `shadow,` leaves shadow out"
 
 
 def read_classes(path: str | Path) -> ClassScheme:
@@ -55,23 +56,41 @@ def _read_toml(path: Path) -> list[Entry]:
 
 
 def _read_csv(path: Path) -> list[Entry]:
-    """Columns value, name and (if there) color, named in the first line or in this order."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
-    if not rows:
-        return []
-    header = [cell.lower().replace("colour", "color") for cell in rows[0]]
-    if "value" in header and "name" in header:
-        columns, rows = header, rows[1:]
-    else:
-        columns = ["value", "name", "color"]
+    """Columns value, name and (if there) color."""
     found: list[Entry] = []
-    for number, row in enumerate(rows, 1):
-        cells = dict(zip(columns, row, strict=False))
+    for number, cells in enumerate(_table(path, "value", "name"), 1):
         if not re.fullmatch(r"-?\d+", cells.get("value", "")) or not cells.get("name"):
-            raise RssegError(f"{path}: entry {number} is {','.join(row)!r}", EXAMPLE, file=str(path))
+            raise RssegError(f"{path}: entry {number} is {','.join(cells.values())!r}", EXAMPLE, file=str(path))
         found.append((cells["name"], (int(cells["value"]),), _color(cells.get("color"), path)))
     return found
+
+
+def _table(path: Path, *needed: str) -> list[dict[str, str]]:
+    """The cells of a CSV by column: those needed and color, named in the first line or in this order."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    header = [cell.lower().replace("colour", "color") for cell in rows[0]] if rows else []
+    columns, rows = (header, rows[1:]) if set(needed) <= set(header) else ([*needed, "color"], rows)
+    return [dict(zip(columns, row, strict=False)) for row in rows]
+
+
+def read_remap(path: str | Path) -> list[tuple[str, str, str | None]]:
+    """(from, to, colour) of the lines of a CSV; an empty `to` leaves a class out."""
+    path = Path(path)
+    if not path.is_file():
+        raise RssegError(f"{path}: no such file", "check the name", file=str(path))
+    try:
+        lines = _table(path, "from", "to")
+    except (OSError, ValueError, csv.Error) as problem:
+        raise RssegError(
+            f"{path}: cannot be read: {problem}", f"write a CSV in UTF-8, {REMAP_EXAMPLE}", file=str(path)
+        ) from problem
+    if not lines:
+        raise RssegError(f"{path}: names no class", REMAP_EXAMPLE, file=str(path))
+    for number, cells in enumerate(lines, 1):
+        if not cells.get("from") or "to" not in cells:
+            raise RssegError(f"{path}: entry {number} is {','.join(cells.values())!r}", REMAP_EXAMPLE, file=str(path))
+    return [(cells["from"], cells["to"], _color(cells.get("color"), path)) for cells in lines]
 
 
 def _read_qml(path: Path) -> list[Entry]:

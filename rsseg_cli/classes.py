@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,11 @@ class ClassScheme:
     def names(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.classes)
 
+    def named(self, text: str) -> tuple[LabelClass, ...]:
+        """The class that has this name, in capitals or not; else those that have this number in their labels."""
+        named = tuple(c for c in self.classes if _name(c) == text.casefold())
+        return named or tuple(c for c in self.classes if text in map(str, c.values))
+
     @cached_property
     def _by_value(self) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         pairs = sorted((value, c.id) for c in self.classes for value in c.values)
@@ -152,14 +158,17 @@ class ClassScheme:
         )
 
 
-def join(other: ClassScheme, scheme: ClassScheme) -> tuple[ClassScheme, NDArray[np.uint8]]:
+def join(
+    other: ClassScheme, scheme: ClassScheme, *, of_one_place: bool = True
+) -> tuple[ClassScheme, NDArray[np.uint8]]:
     """(`scheme` with the classes that only `other` has, table from an id of `other` to its id there).
 
     Classes are the same if they share a name; where the two share no name at all, if they share a number. Two maps of
-    two numbered classes each, such as masks of 0 and 1 and of 1 and 2, are matched in order.
+    one place with two numbered classes each, such as masks of 0 and 1 and of 1 and 2, are matched in order. Elsewhere
+    other numbers are other classes.
     """
     known: dict[Any, int]
-    if _are_masks_with_other_numbers(other, scheme):
+    if of_one_place and _are_masks_with_other_numbers(other, scheme):
         logger.info("%s and %s are matched in this order", _listed(other), _listed(scheme))
         keys: dict[int, str | int] = {c.id: place for place, c in enumerate(other.classes)}
         known = {place: c.id for place, c in enumerate(scheme.classes)}
@@ -168,13 +177,14 @@ def join(other: ClassScheme, scheme: ClassScheme) -> tuple[ClassScheme, NDArray[
         keys = {c.id: key(c) for c in other.classes}
         known = {key(c): c.id for c in scheme.classes}
     table = np.full(256, UNLABELLED, np.uint8)
-    added = []
+    added: list[LabelClass] = []
     for c in other.classes:
         if keys[c.id] not in known:
             _check_count(len(known) + 1)
             taken = set(known.values())
             known[keys[c.id]] = c.id if c.id not in taken else min(set(range(UNLABELLED)) - taken)
-            added.append(replace(c, id=known[keys[c.id]], name=_free_name(c.name, scheme)))
+            color = _free_color(c.color, {c.color for c in (*scheme.classes, *added)})
+            added.append(replace(c, id=known[keys[c.id]], name=_free_name(c.name, scheme), color=color))
         table[c.id] = known[keys[c.id]]
     return ClassScheme(tuple(sorted((*scheme.classes, *added), key=lambda c: c.id))), table
 
@@ -197,7 +207,8 @@ def _common_key(other: ClassScheme, scheme: ClassScheme) -> Callable[[LabelClass
             f"classes cannot be matched: {_listed(other)} and {_listed(scheme)} share no name, and one has no numbers",
             "say which number is which class: --prediction-classes FILE (lines of value,name), or --classes FILE",
         )
-    logger.info("%s and %s share no name: classes are matched by number", _listed(other), _listed(scheme))
+    if {_first_value(c) for c in other.classes} & {_first_value(c) for c in scheme.classes}:
+        logger.info("%s and %s share no name: classes are matched by number", _listed(other), _listed(scheme))
     return _first_value
 
 
@@ -205,6 +216,13 @@ def _free_name(name: str, scheme: ClassScheme) -> str:
     """A class that is new by its number may have another's name."""
     taken = {_name(c) for c in scheme.classes}
     return name if name.casefold() not in taken else f"{name} (other)"
+
+
+def _free_color(color: str, taken: set[str]) -> str:
+    """A colour that nobody chose gives way where another class has it."""
+    if color not in PALETTE or color not in taken:
+        return color
+    return next(free for place in count() if (free := default_color(place)) not in taken)
 
 
 def _name(c: LabelClass) -> str:

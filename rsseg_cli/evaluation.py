@@ -19,7 +19,7 @@ from rsseg_cli.progress import Track, untracked
 from rsseg_cli.raster.align import align
 from rsseg_cli.raster.dataset import open_raster
 from rsseg_cli.raster.grid import Grid
-from rsseg_cli.raster.labels import Ids, Labels, align_labels
+from rsseg_cli.raster.labels import Labels, MappedIds, align_labels
 from rsseg_cli.raster.scene import Scene, open_file
 from rsseg_cli.raster.tiles import block_count, blocks
 from rsseg_cli.scores import Confusion, Ranking
@@ -168,41 +168,25 @@ def _against_all_others(scheme: ClassScheme, positive: int) -> tuple[ClassScheme
     return ClassScheme(tuple(sorted(chosen, key=lambda c: c.id))), others[0].id
 
 
-@dataclass(frozen=True)
-class IdsWithout:
-    """Labels with some classes taken out."""
-
-    source: Ids
-    ignored: tuple[int, ...]
-
-    def read(self, window: Window) -> NDArray[np.uint8]:
-        ids = self.source.read(window)
-        ids[np.isin(ids, self.ignored)] = UNLABELLED
-        return ids
-
-
 def _without(ignore: Sequence[str], labels: Labels) -> Labels:
-    wanted = {text.casefold() for text in ignore}
-    if not wanted:
-        return labels
-    ignored = tuple(c for c in labels.scheme.classes if wanted & {c.name.casefold(), *map(str, c.values)})
-    known = {spelled for c in ignored for spelled in (c.name.casefold(), *map(str, c.values))}
+    ignored = {c for text in ignore for c in labels.scheme.named(text)}
     for text in ignore:
-        if text.casefold() not in known and text.lstrip("-").isdigit():
+        if not labels.scheme.named(text) and text.lstrip("-").isdigit():
             logger.info("--ignore %s: does not occur in the truth", text)  # it may in the next file of a batch
-        elif text.casefold() not in known:
+        elif not labels.scheme.named(text):
             raise RssegError(
                 f"--ignore {text}: is no class of the truth", f"the classes are: {', '.join(labels.scheme.names)}"
             )
     kept = ClassScheme(tuple(c for c in labels.scheme.classes if c not in ignored))
-    return replace(labels, scheme=kept, source=IdsWithout(labels.source, tuple(c.id for c in ignored)))
+    table = np.full(256, UNLABELLED, np.uint8)
+    table[list(kept.ids)] = kept.ids
+    return replace(labels, scheme=kept, source=MappedIds(labels.source, table)) if ignored else labels
 
 
 def _positive(scheme: ClassScheme, rules: Rules) -> int:
     if rules.positive is not None:
-        for c in scheme.classes:
-            if rules.positive.casefold() in (c.name.casefold(), *map(str, c.values)):
-                return c.id
+        if found := scheme.named(rules.positive):
+            return found[0].id
         raise RssegError(
             f"--positive {rules.positive}: is no class of the truth", f"the classes are: {', '.join(scheme.names)}"
         )

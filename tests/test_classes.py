@@ -70,6 +70,28 @@ def test_schemes_without_a_common_name_join_by_number() -> None:
     assert table[[4, 5]].tolist() == [4, 5]
 
 
+def test_other_numbers_are_other_classes_unless_two_maps_are_of_one_place() -> None:
+    here, there = ClassScheme.of_values([0, 1]), ClassScheme.of_values([1, 2])
+    assert join(there, here)[1][[1, 2]].tolist() == [0, 1]
+    joined, table = join(there, here, of_one_place=False)
+    assert joined.names == ("0", "1", "2")
+    assert table[[1, 2]].tolist() == [1, 2]
+
+
+def test_new_classes_get_free_colours_unless_theirs_were_chosen() -> None:
+    here = ClassScheme.of_names([("a", (1,), None), ("b", (2,), "#123456")])
+    there = ClassScheme.of_names([("a", (1,), None), ("c", (3,), None), ("d", (4,), "#123456")])
+    colors = {c.name: c.color for c in join(there, here)[0].classes}
+    assert colors["d"] == "#123456"
+    assert len({colors[name] for name in "abc"}) == 3
+
+
+def test_classes_are_found_by_name_and_else_by_number() -> None:
+    scheme = ClassScheme.of_names([("2", (1,), None), ("Forest", (2, 311), None)])
+    found = {text: [c.name for c in scheme.named(text)] for text in ("2", "1", "311", "FOREST", "3")}
+    assert found == {"2": ["2"], "1": ["2"], "311": ["Forest"], "FOREST": ["Forest"], "3": []}
+
+
 def test_json_keeps_everything() -> None:
     assert ClassScheme.from_json(CORINE.to_json()) == CORINE
 

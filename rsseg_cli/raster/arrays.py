@@ -19,6 +19,7 @@ from rasterio.windows import Window
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.labels import Labels
 from rsseg_cli.raster.scene import Band, Scene, measurements
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ REFERENCE = "spatial_ref"
 NODATA_ATTRIBUTES = ("_FillValue", "missing_value", "nodata")
 # Coordinates are rounded when they are stored: up to this part of a pixel they still mean the transform beside them.
 ROUNDED_PX = 0.01
+NO_NUMBER = np.iinfo(np.int64).min
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,43 @@ def scene_of(array: "DataArray") -> Scene:
         logger.info("%s: has no coordinate system; sizes are in pixels", path)
     bands = _bands_of(array)
     return Scene(path, grid, bands, HeldPixels(array, bands))
+
+
+def labels_of(array: "DataArray") -> Labels:
+    """Class numbers in an array, with the names that `labels_like` left in its attributes if there are any."""
+    scene = scene_of(array)
+    if len(scene.bands) > 1:
+        raise RssegError(f"{scene.path}: has {len(scene.bands)} bands; a label map has one", "take one: array[0]")
+    values = set(np.unique(_numbers(scene, scene.grid.window)).tolist()) - {NO_NUMBER}
+    if array.dtype == np.uint8 and scene.nodata is None and not values <= {0, UNLABELLED}:
+        values -= {UNLABELLED}  # as in a file
+    names = {int(number): str(name) for number, name in dict(array.attrs.get("classes") or {}).items()}
+    scheme = ClassScheme.of_values(values, names)
+    return Labels(scene.path, scene.grid, scheme, HeldIds(scene, scheme))
+
+
+@dataclass(frozen=True)
+class HeldIds:
+    """Class ids of an array's numbers."""
+
+    scene: Scene
+    scheme: ClassScheme
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        numbers = _numbers(self.scene, window)
+        known = [value for c in self.scheme.classes for value in c.values]
+        return self.scheme.to_ids(numbers, ~np.isin(numbers, known), self.scene.path)
+
+
+def _numbers(scene: Scene, window: Window) -> NDArray[np.int64]:
+    values = scene.values(window)[0]
+    missing = np.isnan(values)
+    whole = np.where(missing, NO_NUMBER, values).astype(np.int64)
+    if (odd := (whole != values) & ~missing).any():
+        raise RssegError(
+            f"{scene.path}: holds {values[odd][0]:g}, which is no class number", "a label map holds whole numbers"
+        )
+    return whole
 
 
 def labels_like(

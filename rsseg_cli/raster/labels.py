@@ -33,6 +33,8 @@ CLASSES_TAG = "RSSEG_CLASSES"
 # A map with more classes than this is an image that somebody took for a label map.
 MAX_VALUES = 4096
 SCAN_PX = 2048
+# What a mask of 0 and 255 alone says.
+NO_AND_YES = ClassScheme.of_names([("0", (0,), "#d9d9d9"), ("1", (UNLABELLED,), None)])
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +74,17 @@ class RasterIds:
         if self.unlabelled:
             missing |= np.isin(values, self.unlabelled)
         return self.scheme.to_ids(values, missing, self.path)
+
+
+@dataclass(frozen=True, eq=False)
+class MappedIds:
+    """Labels with other ids."""
+
+    source: Ids
+    table: NDArray[np.uint8]  # from each of the 256 ids to another
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        return self.table[self.source.read(window)]
 
 
 @dataclass(frozen=True)
@@ -129,6 +142,19 @@ def align_labels(labels: Labels, grid: Grid) -> Labels:
 
 
 def _label_bands(path: str, dataset: DatasetReader) -> tuple[int, ...]:
+    if (dataset.scales[0], dataset.offsets[0]) != (1, 0):
+        raise RssegError(
+            f"{path}: its numbers have a scale ({dataset.scales[0]:g}): they are measurements, such as a confidence, "
+            "and no classes",
+            "name the label map instead",
+            file=path,
+        )
+    if dataset.dtypes[0].startswith("complex"):
+        raise RssegError(
+            f"{path}: holds complex numbers, which are no class numbers",
+            "is this a radar image? Name the label map instead",
+            file=path,
+        )
     alpha = alpha_index(dataset)
     indexes = tuple(index for index in dataset.indexes if index != alpha or dataset.count == 1)
     eight_bit = all(dataset.dtypes[index - 1] == "uint8" for index in indexes)
@@ -166,7 +192,8 @@ def _whole(values: NDArray[Any], missing: NDArray[np.bool_], path: str) -> NDArr
     if (odd := (whole != values) & ~missing).any():
         raise RssegError(
             f"{path}: holds {values[odd][0]:g}, which is no class number",
-            "a label map holds whole numbers; is this an image or a probability?",
+            "a label map holds whole numbers; is this an image or a probability? Make classes of it first, for example "
+            f"with: gdal_calc.py -A {path} --calc='A>0.5' --type=Byte --outfile=mask.tif",
             file=path,
         )
     return whole
@@ -187,7 +214,7 @@ def _values_in(path: str, dataset: DatasetReader, indexes: Sequence[int]) -> lis
         if len(found) > MAX_VALUES:
             raise RssegError(
                 f"{path}: holds more than {MAX_VALUES} different values; this is no label map",
-                "name the label map, not the image; a map of scores needs a --threshold in `rsseg evaluate`",
+                "name the label map, not the image; a map of scores is one for `rsseg evaluate --threshold` alone",
                 file=path,
             )
     return sorted(found)
@@ -214,11 +241,18 @@ def _tagged(dataset: DatasetReader) -> ClassScheme | None:
 
 def _discovered(path: str, dataset: DatasetReader, values: list[int], indexes: Sequence[int]) -> ClassScheme:
     """One class a value, with the names and colours that the file or its sidecars give."""
+    try:
+        return _scheme_of(path, dataset, values, indexes)
+    except RssegError as problem:
+        raise RssegError(f"{path}: {problem.problem}", problem.hint, file=path) from problem
+
+
+def _scheme_of(path: str, dataset: DatasetReader, values: list[int], indexes: Sequence[int]) -> ClassScheme:
     if len(indexes) == 3:
         colors = {value: f"#{value:06x}" for value in values}
         return ClassScheme.of_values(values, colors, colors)
     if values in ([0, UNLABELLED], [UNLABELLED]):
-        return ClassScheme.of_names([("0", (0,), "#d9d9d9"), ("1", (UNLABELLED,), None)])
+        return NO_AND_YES
     named = _style_beside(path)
     names = _category_names(path) | {v: c.name for c in named for v in c.values}
     colors = _palette(dataset) | {v: c.color for c in named for v in c.values}

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
@@ -16,11 +15,10 @@ from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.align import align
 from rsseg_cli.raster.dataset import is_local
 from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.mosaic import joint_grid
 from rsseg_cli.raster.scene import Band, Scene, open_file
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg", ".bsq", ".bil", ".bip", ".dat")
-# A mosaic this many times larger than its files together is more likely a mistake.
-MOSTLY_EMPTY = 100
 BAND_FILES = re.compile(r"^\s*[A-Za-z_]\w*\s*=[^,=]+(,\s*[A-Za-z_]\w*\s*=[^,=]+)*$")
 
 logger = logging.getLogger(__name__)
@@ -58,10 +56,9 @@ def open_mosaic(names: Sequence[str], alpha: str = "auto") -> Scene:
                 "a mosaic needs the same bands in every file; leave the odd ones out",
                 file=other.path,
             )
-    grid = _union(scenes)
+    grid, _ = joint_grid([scene.path for scene in scenes], [scene.grid for scene in scenes])
     pixels = MosaicPixels(tuple(align(scene, grid) for scene in scenes), tuple(scene.grid for scene in scenes), grid)
     dates = {scene.date for scene in scenes}
-    _warn_of_emptiness(grid, scenes)
     bands = tuple(_widest(each) for each in zip(*(scene.bands for scene in scenes), strict=True))
     return replace(
         first,
@@ -80,19 +77,9 @@ def _files(scenes: Sequence[Scene]) -> tuple[str, ...]:
 
 def _widest(bands: Sequence[Band]) -> Band:
     """One band of several files, as the first has it but of a type that holds them all."""
+    if len({(band.scale, band.offset) for band in bands}) > 1:  # what is stored has no one meaning
+        return Band(bands[0].name, "float32")
     return replace(bands[0], dtype=str(np.result_type(*(band.dtype for band in bands))))
-
-
-def _warn_of_emptiness(grid: Grid, scenes: Sequence[Scene]) -> None:
-    pixels = sum(scene.grid.height * scene.grid.width for scene in scenes)
-    if grid.height * grid.width > MOSTLY_EMPTY * pixels:
-        logger.warning(
-            "the mosaic is %d x %d pixels, far more than its %d files hold: do they lie far apart, or on both sides of "
-            "the 180th meridian?",
-            grid.width,
-            grid.height,
-            len(scenes),
-        )
 
 
 @dataclass(frozen=True)
@@ -190,27 +177,3 @@ def _open_band_files(text: str, alpha: str) -> Scene:
     bands = tuple(scene.bands[0] for scene in scenes)
     date = next((scene.date for scene in scenes if scene.date), None)
     return Scene(text, finest.grid, bands, pixels, date, files=_files(scenes))
-
-
-def _union(scenes: Sequence[Scene]) -> Grid:
-    """The first scene's lattice, widened to hold every scene."""
-    first = scenes[0].grid
-    cols, rows = [], []
-    for scene in scenes:
-        t = np.linspace(0, 1, 21)
-        col, row = (a.ravel() for a in np.meshgrid(t * scene.grid.width, t * scene.grid.height))
-        col, row = first.pixels_of(scene.grid, col, row)
-        if not np.isfinite(col).all():
-            raise RssegError(
-                f"{scene.path}: cannot be brought into the coordinate system of {scenes[0].path}",
-                "leave it out of the mosaic",
-                file=scene.path,
-            )
-        cols.append(col)
-        rows.append(row)
-    # A corner that is off by rounding must not cost a row of empty pixels.
-    left, top = (int(np.floor(np.concatenate(a).min() + 1e-4)) for a in (cols, rows))
-    right, bottom = (int(np.ceil(np.concatenate(a).max() - 1e-4)) for a in (cols, rows))
-    return replace(
-        first, transform=first.transform @ Affine.translation(left, top), width=right - left, height=bottom - top
-    )

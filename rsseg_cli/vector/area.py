@@ -34,7 +34,8 @@ def open_area(text: str, scene: Scene) -> Area:
     import numpy as np
     import shapely
 
-    from rsseg_cli.vector.labels import PolygonIds, in_pixels, polygons_among, read_polygons
+    from rsseg_cli.vector.labels import PolygonIds, polygons_among, read_polygons
+    from rsseg_cli.vector.placing import in_pixels
 
     frame = read_polygons(text)
     frame = frame[polygons_among(frame)]

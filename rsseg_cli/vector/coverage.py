@@ -9,7 +9,7 @@ are. Give regions other ids, and `cover` makes new ones of the corners that are 
 lines and rings at the very end.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,23 @@ def cover(grid: Grid, corners: Corners) -> Coverage:
         offsets_of(np.bincount(region[kept], minlength=count)),
         ids[areas > 0],
         np.bincount(region[kept], areas[kept], minlength=count).astype(np.int64),
+    )
+
+
+def chosen(coverage: Coverage, regions: NDArray[np.int64]) -> Coverage:
+    """Some of the regions, in that order; what lay in the others is nothing."""
+    sizes = np.diff(coverage.parts)[regions]
+    parts = offsets_of(sizes)
+    rings = np.repeat(coverage.parts[regions] - parts[:-1], sizes) + np.arange(parts[-1])
+    number = np.full(len(coverage) + 1, NOTHING, np.int32)  # with a last one for NOTHING
+    number[regions] = np.arange(len(regions))
+    return replace(
+        coverage,
+        region=number[coverage.region],
+        rings=coverage.rings.take(rings),
+        parts=parts,
+        ids=coverage.ids[regions],
+        pixels=coverage.pixels[regions],
     )
 
 

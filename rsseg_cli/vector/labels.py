@@ -16,18 +16,17 @@ import pyogrio
 import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
-from rasterio.crs import CRS
 from rasterio.features import rasterize
-from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.errors import RssegError
 from rsseg_cli.labels import BACKGROUND, PolygonOptions, split_layer
 from rsseg_cli.raster.dataset import georeference_optional
-from rsseg_cli.raster.grid import Grid, apply, to_lonlat
+from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import Labels
 from rsseg_cli.vector.names import refuse_disguised
+from rsseg_cli.vector.placing import in_pixels
 
 CLASS_FIELDS = (
     "class",
@@ -87,10 +86,13 @@ def read_polygons(text: str, where: str | None = None) -> geopandas.GeoDataFrame
     try:
         if path.lower().endswith("parquet"):
             return _read_parquet(path, where)
-        return pyogrio.read_dataframe(path, layer=layer or _only_layer(path), where=where)
+        frame = pyogrio.read_dataframe(path, layer=layer or _only_layer(path), where=where)
     except (DataLayerError, DataSourceError, ValueError, OSError) as problem:
         reason = str(problem).partition(".; It might help")[0]
         raise RssegError(f"{text}: cannot be read: {reason}", _remedy(path, layer, where), file=path) from problem
+    if not isinstance(frame, geopandas.GeoDataFrame):
+        raise RssegError(f"{text}: is a table without geometry", "name a layer of polygons", file=path)
+    return frame
 
 
 def check_vector_file(path: str) -> None:
@@ -136,11 +138,10 @@ def _read_parquet(path: str, where: str | None) -> geopandas.GeoDataFrame:
 
 
 def _class_field(text: str, frame: geopandas.GeoDataFrame, wanted: str | None) -> str:
-    fields = [str(name) for name in frame.columns if name != frame.geometry.name]
     if wanted is not None:
-        if wanted in fields:
-            return wanted
-        raise RssegError(f"{text}: has no field {wanted!r}", f"the fields are: {', '.join(fields)}", file=text)
+        check_field(text, frame, wanted)
+        return wanted
+    fields = fields_of(frame)
     known = [field for name in CLASS_FIELDS for field in fields if field.lower() == name]
     if known or len(fields) == 1:
         return (known or fields)[0]
@@ -151,19 +152,37 @@ def _class_field(text: str, frame: geopandas.GeoDataFrame, wanted: str | None) -
     )
 
 
+def check_field(text: str, frame: geopandas.GeoDataFrame, wanted: str) -> None:
+    """Refuses a field that is not there."""
+    if wanted not in (fields := fields_of(frame)):
+        raise RssegError(
+            f"{text}: has no field {wanted!r}", f"the fields are: {', '.join(fields) or 'none'}", file=text
+        )
+
+
+def fields_of(frame: geopandas.GeoDataFrame) -> list[str]:
+    """What is known of the features besides their geometry."""
+    return [str(name) for name in frame.columns if name != frame.geometry.name]
+
+
 def _usable(text: str, frame: geopandas.GeoDataFrame, field: str) -> geopandas.GeoDataFrame:
-    """The polygons that have a class; the rest is counted aloud."""
-    polygons = polygons_among(frame)
-    named = frame[field].notna().to_numpy()
-    for left_out, why in ((~polygons, "are no polygons"), (polygons & ~named, f"have no {field}")):
-        if left_out.any():
-            logger.warning("%s: %d of %d features %s and are left out", text, left_out.sum(), len(frame), why)
-    kept = frame[polygons & named]
+    """The polygons that have a class."""
+    kept = polygons_with(text, frame, field)
     if len(kept) == 0:
         raise RssegError(
             f"{text}: holds no polygon with a class", "check the layer, --where and --class-field", file=text
         )
     return kept
+
+
+def polygons_with(text: str, frame: geopandas.GeoDataFrame, field: str) -> geopandas.GeoDataFrame:
+    """The polygons that have a value in a field; the rest is counted aloud."""
+    polygons = polygons_among(frame)
+    named = frame[field].notna().to_numpy()
+    for left_out, why in ((~polygons, "are no polygons"), (polygons & ~named, f"have no {field}")):
+        if left_out.any():
+            logger.warning("%s: %d of %d features %s and are left out", text, left_out.sum(), len(frame), why)
+    return frame[polygons & named]
 
 
 def polygons_among(frame: geopandas.GeoDataFrame) -> NDArray[np.bool_]:
@@ -214,56 +233,6 @@ def _background_id(text: str, scheme: ClassScheme) -> int:
         f"add {BACKGROUND} to the --classes file for what no polygon covers",
         file=text,
     )
-
-
-def in_pixels(text: str, frame: geopandas.GeoDataFrame, grid: Grid, raster: str = "the raster") -> NDArray[Any]:
-    """The geometries in (column, row) of the raster's grid."""
-    if (frame.crs is None) != (grid.crs is None):
-        raise RssegError(
-            f"{text}: {'has a' if grid.crs is None else 'has no'} coordinate system, unlike {raster}",
-            "give the other one its own: gdal_edit.py -a_srs EPSG:32633 RASTER, or "
-            "ogr2ogr -a_srs EPSG:32633 placed.gpkg POLYGONS",
-            file=text,
-        )
-    placed = frame
-    if grid.crs is not None and frame.crs != grid.crs:
-        placed = _near(frame, grid).to_crs(grid.crs.to_wkt())
-    a, b, c, d, e, f = (~grid.transform)[:6]
-    outlines = placed.geometry.to_numpy()
-    moved = shapely.transform(outlines, lambda xy: np.column_stack([xy @ (a, b) + c, xy @ (d, e) + f]))
-    if shapely.is_empty(shapely.clip_by_rect(moved, 0, 0, grid.width, grid.height)).all():
-        raise RssegError(
-            f"{text}: none of its {len(frame)} polygons touches {raster}",
-            f"{_places(frame, grid)}; check with `rsseg info` that both have the right coordinate system",
-            file=text,
-        )
-    return np.asarray(moved)
-
-
-def _places(frame: geopandas.GeoDataFrame, grid: Grid) -> str:
-    """Where polygons and raster lie, in words."""
-    west, south, east, north = frame.total_bounds
-    middle = (np.array([west + east]) / 2, np.array([south + north]) / 2)
-    centre = apply(grid.transform, np.array([grid.width / 2]), np.array([grid.height / 2]))
-    unit = "x, y"
-    if grid.crs is not None:
-        middle = to_lonlat(CRS.from_wkt(frame.crs.to_wkt())).transform(*middle)
-        centre, unit = to_lonlat(grid.crs).transform(*centre), "longitude, latitude"
-    polygons, raster = (f"{x[0]:.6g}, {y[0]:.6g}" for x, y in (middle, centre))
-    return f"the polygons lie around {polygons}, the raster around {raster} ({unit})"
-
-
-def _near(frame: geopandas.GeoDataFrame, grid: Grid) -> geopandas.GeoDataFrame:
-    """Polygons cut to the raster's surroundings, long edges subdivided: a straight line there is none here."""
-    west, south, east, north = transform_bounds(grid.crs, frame.crs.to_wkt(), *grid.bounds, densify_pts=21)
-    if not np.isfinite([west, south, east, north]).all() or west > east:
-        return frame  # the raster reaches around the Earth
-    reach = max(east - west, north - south)
-    around = shapely.box(west - reach, south - reach, east + reach, north + reach)
-    outlines = frame.geometry.to_numpy().copy()
-    large = ~shapely.covers(around, outlines)
-    outlines[large] = shapely.intersection(shapely.make_valid(outlines[large]), around)
-    return frame.set_geometry(shapely.segmentize(outlines, reach / 50), crs=frame.crs)
 
 
 def list_layers(path: str, only: str | None = None) -> list[dict[str, Any]]:

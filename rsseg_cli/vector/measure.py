@@ -1,6 +1,7 @@
 """How large polygons are, and how long their outlines.
 
 Both are sums over arcs, each measured once for the two regions beside it, and follow lines that were moved as well.
+What is no coverage any more is measured ring by ring.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from rsseg_cli.raster.grid import Grid, apply
 from rsseg_cli.vector.coverage import Coverage, Lines
+from rsseg_cli.vector.polygons import Outlines
 
 Floats = NDArray[np.float64]
 Steps = tuple[Floats, Floats]  # x and y of points, from each of which a straight step leads to the next
@@ -46,8 +48,20 @@ def measure(coverage: Coverage) -> Sizes:
     return Sizes(
         np.abs(np.add.reduceat(swept, begins)),
         np.add.reduceat(lengths[sides >> 1], begins),
-        "px" if coverage.grid.crs is None else "m",
+        _unit(coverage.grid),
     )
+
+
+def measure_polygons(polygons: Outlines, grid: Grid) -> Sizes:
+    """The same of polygons in the grid's CRS that are no coverage, with shells and holes wound opposite ways."""
+    x, y = apply(~grid.transform, *polygons.xy.T)
+    areas, lengths = _of_arcs(Lines(x, y, polygons.rings), _ruler(grid))
+    shells = polygons.polygons[:-1]
+    return Sizes(np.abs(np.add.reduceat(areas, shells)), np.add.reduceat(lengths, shells), _unit(grid))
+
+
+def _unit(grid: Grid) -> Literal["m", "px"]:
+    return "px" if grid.crs is None else "m"
 
 
 def _of_arcs(lines: Lines, ruler: Callable[[Floats, Floats], Steps]) -> Steps:

@@ -1,7 +1,7 @@
 """Polygons put together from the lines and rings of a coverage, many at a time."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +81,14 @@ def to_wkb(polygons: Outlines) -> tuple[Offsets, NDArray[np.uint8]]:
     is_needed[leads[shells], 3:12] = True
     offsets = 9 * np.arange(len(polygons) + 1) + 4 * polygons.polygons + 16 * polygons.rings[polygons.polygons]
     return offsets, pairs.view(np.uint8).reshape(-1, 16)[is_needed]
+
+
+def from_wkb(data: Iterable[bytes]) -> Outlines:
+    """What `to_wkb` wrote; of other polygons too, whatever way their rings run."""
+    import shapely
+
+    _, xy, (rings, polygons) = shapely.to_ragged_array(shapely.from_wkb(np.asarray(data, object)))
+    return Outlines(xy, rings.astype(np.int64), polygons.astype(np.int64))
 
 
 def _bytes(counts: NDArray[np.int64]) -> NDArray[np.uint8]:

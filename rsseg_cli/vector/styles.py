@@ -1,11 +1,14 @@
 """Class colours in a GeoPackage, as QGIS keeps them: a table of styles beside the layers."""
 
+import logging
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from rsseg_cli.classes import ClassScheme, LabelClass
+
+logger = logging.getLogger(__name__)
 
 # As QGIS makes it through GDAL.
 TABLE = """
@@ -36,12 +39,19 @@ SELECT '', '', table_name, column_name, 'classes', ?, '', 1, '' FROM gpkg_geomet
 
 
 def add_style(geopackage: Path, layer: str, scheme: ClassScheme) -> None:
-    """Draws the polygons of a layer by their class_id as soon as QGIS opens it."""
+    """Draws the polygons of a layer by their class_id as soon as QGIS opens it; a style that the layer has stays."""
     with closing(sqlite3.connect(geopackage)) as database, database:
         if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'layer_styles'").fetchone() is None:
             database.execute(TABLE)
             database.execute(LISTED)
-        database.execute(STYLE, (polygon_qml_of(scheme), layer))
+        there = database.execute("SELECT styleQML FROM layer_styles WHERE f_table_name = ?", (layer,)).fetchall()
+        if not there:
+            database.execute(STYLE, (polygon_qml_of(scheme), layer))
+        elif (polygon_qml_of(scheme),) not in there:
+            logger.warning(
+                "The layer %s keeps the style that it has, in which these classes have other names or colours, or none",
+                layer,
+            )
 
 
 def polygon_qml_of(scheme: ClassScheme) -> str:

@@ -1,32 +1,48 @@
 """What is known of polygons, as columns that go to disk beside their outlines, batch by batch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rasterio.crs import CRS
 
 from rsseg_cli.classes import ClassScheme
+from rsseg_cli.errors import RssegError
 from rsseg_cli.vector.coverage import Coverage
 from rsseg_cli.vector.measure import measure
-from rsseg_cli.vector.polygons import outline_batches, to_wkb
+from rsseg_cli.vector.polygons import Outlines, from_wkb, outline_batches, to_wkb
+from rsseg_cli.vector.projection import crs_name, project
 from rsseg_cli.vector.uids import hex_texts, uids
 
 if TYPE_CHECKING:
+    import geopandas
     import pyarrow  # type: ignore[import-untyped]
 
 GEOMETRY = "geom"
 UID_DIGITS = 16
 
 
-def attributes(coverage: Coverage, scheme: ClassScheme) -> "dict[str, pyarrow.Array]":
-    """A uid, the class, and the size of each region."""
+@dataclass(frozen=True)
+class Features:
+    """Polygons and what is known of them, put together anew each time they are read."""
+
+    schema: "pyarrow.Schema"  # attributes, then the outline as well-known binary
+    batches: "Callable[[], Iterator[pyarrow.RecordBatch]]"
+    rows: int
+    vertices: int  # at most
+    crs: CRS | None
+
+
+def attributes(coverage: Coverage, scheme: ClassScheme, pixels: Coverage | None = None) -> "dict[str, pyarrow.Array]":
+    """A uid, the class, and the size of each region; `pixels` is the coverage before its lines were moved."""
     import pyarrow
 
     sizes = measure(coverage)
     ids = pyarrow.array(coverage.ids)
     names = [next((c.name for c in scheme.classes if c.id == number), None) for number in range(256)]
     return {
-        "uid": _uid_texts(coverage),
+        "uid": _uid_texts(pixels or coverage),
         "class_id": ids,
         "class_name": pyarrow.array(names, pyarrow.string()).take(ids),
         f"area_{sizes.unit}{'2' if sizes.unit == 'm' else ''}": pyarrow.array(sizes.areas),
@@ -44,22 +60,64 @@ def _uid_texts(coverage: Coverage) -> "pyarrow.Array":
     return pyarrow.Array.from_buffers(pyarrow.large_string(), len(digits), buffers)
 
 
-def record_batches(
-    coverage: Coverage, columns: "Mapping[str, pyarrow.Array]", *, corners_only: bool
-) -> "pyarrow.RecordBatchReader":
-    """The columns with the outline of each region, put together while they are read."""
+def features_of(coverage: Coverage, columns: "Mapping[str, pyarrow.Array]", *, corners_only: bool) -> Features:
+    """The columns with the outline of each region."""
     import pyarrow
 
     fields = [pyarrow.field(name, values.type) for name, values in columns.items()]
     schema = pyarrow.schema([*fields, pyarrow.field(GEOMETRY, pyarrow.large_binary())])
 
-    def batches() -> Iterator[pyarrow.RecordBatch]:
+    def batches() -> "Iterator[pyarrow.RecordBatch]":
         first = 0
         for batch in outline_batches(coverage, corners_only=corners_only):
-            buffers = [None, *(pyarrow.py_buffer(values) for values in to_wkb(batch))]
-            wkb = pyarrow.Array.from_buffers(pyarrow.large_binary(), len(batch), buffers)
             rows = [values.slice(first, len(batch)) for values in columns.values()]
-            yield pyarrow.record_batch([*rows, wkb], schema)
+            yield pyarrow.record_batch([*rows, _wkb(batch)], schema)
             first += len(batch)
 
-    return pyarrow.RecordBatchReader.from_batches(schema, batches())
+    return Features(schema, batches, len(coverage), _vertices(coverage), coverage.grid.crs)
+
+
+def projected(features: Features, crs: CRS) -> Features:
+    """The same in another CRS.
+
+    There, what was straight is bent: neighbours fit only if their outlines hold all the points where they meet.
+    """
+    import pyarrow
+
+    source = features.crs
+    if source is None:
+        raise RssegError(
+            f"what has no CRS cannot be brought to {crs_name(crs)}: nobody knows where on Earth it lies",
+            "leave the CRS out, or give the raster its own first: rio edit-info --crs EPSG:NUMBER FILE",
+        )
+
+    def batches() -> "Iterator[pyarrow.RecordBatch]":
+        for batch in features.batches():
+            outlines = project(from_wkb(batch[GEOMETRY].to_numpy(zero_copy_only=False)), source, crs)
+            yield pyarrow.record_batch([*batch.columns[:-1], _wkb(outlines)], features.schema)
+
+    return features if crs == source else replace(features, batches=batches, crs=crs)
+
+
+def to_frame(features: Features) -> "geopandas.GeoDataFrame":
+    """All of them in memory."""
+    import geopandas
+    import pyarrow
+    import shapely
+
+    table = pyarrow.Table.from_batches(features.batches(), features.schema)
+    outlines = shapely.from_wkb(table[GEOMETRY].to_numpy())
+    known = table.drop_columns([GEOMETRY]).to_pandas()
+    return geopandas.GeoDataFrame(known, geometry=outlines, crs=features.crs and features.crs.to_wkt())
+
+
+def _wkb(polygons: Outlines) -> "pyarrow.Array":
+    import pyarrow
+
+    buffers = [None, *(pyarrow.py_buffer(values) for values in to_wkb(polygons))]
+    return pyarrow.Array.from_buffers(pyarrow.large_binary(), len(polygons), buffers)
+
+
+def _vertices(coverage: Coverage) -> int:
+    arcs = coverage.rings.sides >> 1
+    return int(np.diff(coverage.lines.offsets)[arcs].sum())

@@ -1,52 +1,65 @@
 """Polygon layers on disk, complete and checked before they have their name."""
 
 import sqlite3
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyogrio
-from pyogrio.raw import write_arrow
+from pyogrio.errors import DataLayerError, DataSourceError
 
 from rsseg_cli.classes import ClassScheme
-from rsseg_cli.delivery import OPEN_DATABASE, deliver, failure
+from rsseg_cli.delivery import deliver, failure
 from rsseg_cli.errors import RssegError
 from rsseg_cli.vector.coverage import Coverage
+from rsseg_cli.vector.formats import GEOPACKAGE, Format, format_of
+from rsseg_cli.vector.geopackage import Place, place_in_copy
 from rsseg_cli.vector.names import refuse_disguised
+from rsseg_cli.vector.ogr import no_crs_is_meant
 from rsseg_cli.vector.styles import add_style
-from rsseg_cli.vector.table import GEOMETRY, record_batches
+from rsseg_cli.vector.table import Features, features_of
 
 if TYPE_CHECKING:
     import geopandas
     import pyarrow  # type: ignore[import-untyped]
 
-# Bytes a vertex and a feature take in a GeoPackage, its spatial index included; on the safe side.
-BYTES_A_VERTEX = 24
-BYTES_A_FEATURE = 400
 
-
-def write_geopackage(
+def write_features(
     path: Path,
-    frame: "geopandas.GeoDataFrame",
+    features: Features,
+    scheme: ClassScheme,
     layer: str,
     *,
+    kind: str | None = None,
+    append: bool = False,
     overwrite: bool = False,
     inputs: Iterable[str] = (),
 ) -> None:
-    """One layer in a new GeoPackage, with its spatial index."""
-    _check_name(path)
-    expected = int(frame.geometry.count_coordinates().sum()) * BYTES_A_VERTEX + len(frame) * BYTES_A_FEATURE
-    shapes = int((~(frame.geometry.isna() | frame.geometry.is_empty)).sum())
+    """Polygons in a new file, or beside and behind those that a GeoPackage has; there, in the classes' colours.
+
+    They are put together while they are written, so that memory does not grow with them.
+    """
+    form = format_of(path, kind, append=append)
+    refuse_disguised(path, "output")
 
     def verify(finished: Path) -> None:
-        verify_geopackage(finished, layer, len(frame), shapes, path)
+        _verify(form, finished, place.layer, (place.rows + features.rows, place.shapes + features.rows), path)
 
-    delivered = deliver(path, verify, overwrite=overwrite, inputs=inputs, expected_bytes=expected)
+    before = path.stat().st_size if append and path.exists() else 0
+    expected = before + _expected_bytes(form, features.vertices, features.rows)
+    delivered = deliver(path, verify, overwrite=overwrite or append, inputs=inputs, expected_bytes=expected)
     with delivered as folder, _library_errors(path):
-        _write(frame, (folder / path.name).absolute(), layer)
+        # GDAL goes by the suffix: of a FlatGeobuf without one it makes a folder.
+        suffix = "" if path.suffix.lower() in form.suffixes else form.suffixes[0]
+        file = (folder / f"{path.name}{suffix}").absolute()
+        place = Place(layer)
+        if append and path.exists():
+            place = place_in_copy(path, file, features, layer)
+        form.write(file, features, place.layer)
+        if form is GEOPACKAGE:
+            add_style(file, place.layer, scheme)
+        file.rename(folder / path.name)
 
 
 def write_polygons(
@@ -60,102 +73,76 @@ def write_polygons(
     overwrite: bool = False,
     inputs: Iterable[str] = (),
 ) -> None:
-    """The regions of a label map and what is known of them as one layer of a new GeoPackage, in the classes' colours.
+    """The regions of a label map and what is known of them as one layer of a new file."""
+    features = features_of(coverage, columns, corners_only=corners_only)
+    write_features(path, features, scheme, layer, overwrite=overwrite, inputs=inputs)
 
-    Polygons are put together while they are written, so that memory does not grow with them.
-    """
-    _check_name(path)
+
+def write_geopackage(
+    path: Path,
+    frame: "geopandas.GeoDataFrame",
+    layer: str,
+    *,
+    overwrite: bool = False,
+    inputs: Iterable[str] = (),
+) -> None:
+    """One layer in a new GeoPackage, with its spatial index."""
+    form = format_of(path, GEOPACKAGE.name)
+    refuse_disguised(path, "output")
+    shapes = int((~(frame.geometry.isna() | frame.geometry.is_empty)).sum())
 
     def verify(finished: Path) -> None:
-        verify_geopackage(finished, layer, len(coverage), len(coverage), path)
+        _verify(form, finished, layer, (len(frame), shapes), path)
 
-    expected = _vertices(coverage) * BYTES_A_VERTEX + len(coverage) * BYTES_A_FEATURE
+    expected = _expected_bytes(form, int(frame.geometry.count_coordinates().sum()), len(frame))
     delivered = deliver(path, verify, overwrite=overwrite, inputs=inputs, expected_bytes=expected)
-    with delivered as folder, _library_errors(path), _no_crs_is_meant():
-        file = (folder / path.name).absolute()
-        write_arrow(
-            record_batches(coverage, columns, corners_only=corners_only),
+    with delivered as folder, _library_errors(path):
+        _write_frame(frame, (folder / path.name).absolute(), layer)
+
+
+def _write_frame(frame: "geopandas.GeoDataFrame", file: Path, layer: str) -> None:
+    several = bool((frame.geom_type == "MultiPolygon").any())  # a GeoPackage layer holds one kind of geometry
+    with no_crs_is_meant():
+        pyogrio.write_dataframe(
+            frame,
             file,
             layer=layer,
-            driver="GPKG",
-            geometry_name=GEOMETRY,
-            geometry_type="Polygon",
-            crs=coverage.grid.crs and coverage.grid.crs.to_wkt(),
+            driver=GEOPACKAGE.name,
+            geometry_type="MultiPolygon" if several else "Polygon",
+            promote_to_multi=several,
         )
-        add_style(file, layer, scheme)
 
 
-def _vertices(coverage: Coverage) -> int:
-    arcs = coverage.rings.sides >> 1
-    return int(np.diff(coverage.lines.offsets)[arcs].sum())
-
-
-def _check_name(path: Path) -> None:
-    if path.suffix.lower() != ".gpkg":
-        raise RssegError(
-            f"{path}: polygons are written as GeoPackage", "end the name with .gpkg", file=str(path), kind="output"
-        )
-    refuse_disguised(path, "output")
+def _expected_bytes(form: Format, vertices: int, rows: int) -> int:
+    return vertices * form.bytes_a_vertex + rows * form.bytes_a_feature
 
 
 @contextmanager
 def _library_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, sqlite3.Error, OSError) as problem:
+    except _file_errors() as problem:
         raise failure(path, problem) from problem
 
 
-@contextmanager
-def _no_crs_is_meant() -> Iterator[None]:
-    with warnings.catch_warnings():
-        # Layers without a CRS are of scenes without georeference, which are said once when opened.
-        warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
-        yield
-
-
-def _write(frame: "geopandas.GeoDataFrame", file: Path, layer: str) -> None:
-    several = bool((frame.geom_type == "MultiPolygon").any())  # a GeoPackage layer holds one kind of geometry
-    with _no_crs_is_meant():
-        pyogrio.write_dataframe(
-            frame,
-            file,
-            layer=layer,
-            driver="GPKG",
-            geometry_type="MultiPolygon" if several else "Polygon",
-            promote_to_multi=several,
-        )
-
-
-def verify_geopackage(path: Path, layer: str, rows: int, shapes: int, target: Path) -> None:
-    """Re-opens what was written for `target`: GDAL may lose a spatial index without a word when the disk is full.
-
-    Only shapes are in the index; rows whose geometry is missing or empty are not.
-    """
-    wanted = (rows, shapes, "ok")
-    found: tuple[int, int, str] | str
+def _verify(form: Format, file: Path, layer: str, wanted: tuple[int, int], target: Path) -> None:
+    """Re-opens what was written for `target`."""
+    found: tuple[int, int] | str
     try:
-        unfinished = [suffix for suffix in OPEN_DATABASE if path.with_name(path.name + suffix).exists()]
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            found = f"not finished ({', '.join(unfinished)} left)" if unfinished else _counts(database, layer)
-    except (sqlite3.Error, TypeError) as problem:  # TypeError: the layer is not listed
+        found = form.count(file.absolute(), layer)
+    except _file_errors(ValueError, KeyError) as problem:
         found = f"unreadable ({problem})"
     if found != wanted:
         raise RssegError(
-            f"{target}: came out damaged: rows, index rows and check are {found}, not {wanted}",
+            f"{target}: came out damaged: rows and shapes are {found}, not {wanted}",
             "the disk filled up, or failed; free some space and run again",
             file=str(target),
             kind="space",
         )
 
 
-def _counts(database: sqlite3.Connection, layer: str) -> tuple[int, int, str]:
-    """(features, features in the spatial index, SQLite's own check)."""
-    quoted = layer.replace('"', '""')
-    (column,) = database.execute(
-        "SELECT column_name FROM gpkg_geometry_columns WHERE table_name = ?", (layer,)
-    ).fetchone()
-    (rows,) = database.execute(f'SELECT count(*) FROM "{quoted}"').fetchone()  # noqa: S608 - quoted above
-    (indexed,) = database.execute(f'SELECT count(*) FROM "rtree_{quoted}_{column}_rowid"').fetchone()  # noqa: S608
-    (check,) = database.execute("PRAGMA quick_check").fetchone()
-    return rows, indexed, check
+def _file_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """What the libraries raise that write and read."""
+    from pyarrow import ArrowException
+
+    return OSError, DataSourceError, DataLayerError, sqlite3.Error, ArrowException, *others

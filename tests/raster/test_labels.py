@@ -99,6 +99,28 @@ def test_images_are_no_label_maps(make_raster) -> None:
         open_label_raster(str(make_raster("band.tif", noise[:1])))
 
 
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        (np.arange(900, dtype=np.uint16).reshape(30, 30), r"image\.tif: 900 classes are more than"),
+        (np.ones((4, 4), np.complex64), r"image\.tif: holds complex numbers"),
+        (np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4), r"image\.tif: holds .*, which is no class number"),
+    ],
+)
+def test_other_images_are_no_label_maps(make_raster, values: np.ndarray, match: str) -> None:
+    with pytest.raises(RssegError, match=match) as refused:
+        open_label_raster(str(make_raster("image.tif", values)))
+    assert refused.value.file is not None
+
+
+def test_measurements_in_steps_are_no_label_map(make_raster) -> None:
+    path = make_raster("confidence.tif", MAP.astype(np.uint8), nodata=255)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales = (0.004,)
+    with pytest.raises(RssegError, match=r"its numbers have a scale \(0\.004\)"):
+        open_label_raster(str(path))
+
+
 def test_nearest_neighbour_on_another_grid(make_raster) -> None:
     ids = np.random.default_rng(2).integers(0, 5, (60, 60), dtype=np.uint8)
     labels = open_label_raster(str(make_raster("l.tif", ids)))

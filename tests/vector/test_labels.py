@@ -5,6 +5,8 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import pandas
+import pyogrio
 import pytest
 from affine import Affine
 from rasterio.crs import CRS
@@ -168,3 +170,10 @@ def test_names_that_differ_in_capitals_are_one_class(polygons) -> None:
     labels = open_labels(polygons({"class": ["Wald", "wald", "Wiese"]}, SQUARES[0]), GRID)
     assert len(labels.scheme.classes) == 2
     assert (labels.read() != UNLABELLED).sum() == 100 + 100 - 25 + 25
+
+
+def test_a_table_without_geometry_is_no_layer_of_polygons(polygons) -> None:
+    path = polygons({"class": SQUARES[1]}, SQUARES[0])
+    pyogrio.write_dataframe(pandas.DataFrame({"class": ["a"]}), path, layer="codes", driver="GPKG", append=True)
+    with pytest.raises(RssegError, match=r"p\.gpkg:codes: is a table without geometry"):
+        open_labels(f"{path}:codes", GRID)

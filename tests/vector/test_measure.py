@@ -16,8 +16,8 @@ from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import Labels
 from rsseg_cli.vector import measure as module
 from rsseg_cli.vector.coverage import Coverage, Lines, polygonize
-from rsseg_cli.vector.measure import measure
-from rsseg_cli.vector.polygons import outlines
+from rsseg_cli.vector.measure import measure, measure_polygons
+from rsseg_cli.vector.polygons import Outlines, outlines
 
 UTM = CRS.from_epsg(32633)
 US_FEET = CRS.from_epsg(2263)
@@ -144,3 +144,35 @@ def test_slices_change_nothing(points: int, monkeypatch: pytest.MonkeyPatch) -> 
 def test_nothing_has_no_sizes(crs: CRS | None) -> None:
     sizes = measure(coverage_of(np.full((4, 5), UNLABELLED), crs, NORTH_UP))
     assert len(sizes.areas) == len(sizes.perimeters) == 0
+
+
+# --- polygons that are no coverage
+
+
+@pytest.mark.parametrize("transform", [NORTH_UP, ROTATED, SOUTH_UP])
+@pytest.mark.parametrize("crs", [UTM, US_FEET, None])
+def test_polygons_of_a_coverage_measure_the_same_without_it(crs: CRS | None, transform: Affine) -> None:
+    coverage = coverage_of(MASK, crs, transform)
+    wanted = measure(coverage)
+    found = measure_polygons(outlines(coverage, 0, len(coverage), corners_only=True), coverage.grid)
+    np.testing.assert_allclose(found.areas, wanted.areas, rtol=1e-6)
+    np.testing.assert_allclose(found.perimeters, wanted.perimeters, rtol=1e-6)
+    assert found.unit == wanted.unit
+
+
+@pytest.mark.parametrize("lat", [0.01, 48.0, -33.0])
+def test_any_polygon_is_measured_on_the_ellipsoid(lat: float) -> None:
+    rng = np.random.default_rng(8)
+    discs = shapely.buffer(shapely.points(rng.uniform((11, lat), (11.1, lat + 0.1), (20, 2))), 0.01)
+    rings = shapely.orient_polygons(shapely.difference(discs, shapely.buffer(shapely.centroid(discs), 0.004)))
+    _, xy, (ends, parts) = shapely.to_ragged_array(rings)
+    grid = Grid(CRS.from_epsg(4326), Affine(1e-4, 0, 11, 0, -1e-4, lat + 0.1), 1000, 1000)
+    found = measure_polygons(Outlines(xy, ends, parts), grid)
+    geod = pyproj.Geod(ellps="WGS84")
+    dense = shapely.segmentize(rings, 1e-4)
+    areas, lengths = (
+        [geod.geometry_area_perimeter(ring)[0] for ring in dense],
+        [geod.geometry_length(ring.boundary) for ring in dense],
+    )
+    np.testing.assert_allclose(found.areas, areas, rtol=1e-6)
+    np.testing.assert_allclose(found.perimeters, lengths, rtol=1e-6)

@@ -23,7 +23,7 @@ from rsseg_cli.raster.labels import Labels
 from rsseg_cli.vector import coverage as module
 from rsseg_cli.vector import polygons
 from rsseg_cli.vector.coverage import Coverage, polygonize
-from rsseg_cli.vector.polygons import outline_batches, outlines, to_wkb
+from rsseg_cli.vector.polygons import from_wkb, outline_batches, outlines, to_wkb
 
 NORTH_UP = Affine(0.5, 0, 400_000, 0, -0.5, 5_400_000)
 SOUTH_UP = Affine(0.5, 0, 400_000, 0, 0.5, 5_400_000)
@@ -185,6 +185,15 @@ def test_wkb_is_shapelys(monkeypatch: pytest.MonkeyPatch) -> None:
     for batch in outline_batches(polygonize(labels_of(mask)), corners_only=True):
         kind, parts = shapely.GeometryType.POLYGON, (batch.rings, batch.polygons)
         assert to_wkb(batch)[1].tobytes() == b"".join(shapely.to_wkb(shapely.from_ragged_array(kind, batch.xy, parts)))
+
+
+def test_what_was_written_as_wkb_is_read_again() -> None:
+    for mask in (AWKWARD["holes that touch"], AWKWARD["four in a corner"]):
+        (batch,) = outline_batches(polygonize(labels_of(mask)), corners_only=True)
+        offsets, data = to_wkb(batch)
+        again = from_wkb([data[begin:end].tobytes() for begin, end in pairwise(offsets)])
+        for one, other in zip(vars(batch).values(), vars(again).values(), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_some_regions_alone() -> None:

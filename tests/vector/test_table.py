@@ -2,17 +2,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow
+import pytest
 import shapely
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from rsseg_cli.classes import UNLABELLED, ClassScheme
+from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import Labels
 from rsseg_cli.vector import polygons
 from rsseg_cli.vector.coverage import Coverage, polygonize
-from rsseg_cli.vector.table import attributes, record_batches
+from rsseg_cli.vector.table import attributes, features_of, projected, to_frame
 from rsseg_cli.vector.uids import uids
 
 SCHEME = ClassScheme.of_names([("water", (0,), None), ("forêt", (2,), None)])
@@ -48,18 +50,62 @@ def test_without_a_crs_units_are_pixels() -> None:
     assert found["perimeter_px"].to_pylist() == [10]
 
 
-def test_rows_keep_together_over_batches(monkeypatch) -> None:
+def test_rows_keep_together_over_batches_however_often_they_are_read(monkeypatch) -> None:
     monkeypatch.setattr(polygons, "BATCH", 7)
     coverage = coverage_of(MASK, CRS.from_epsg(32633))
-    rows = record_batches(coverage, attributes(coverage, SCHEME), corners_only=True).read_all()
-    assert len(rows) == len(coverage)
-    outlines = shapely.from_wkb(rows["geom"].to_pylist())
-    assert shapely.area(outlines).tolist() == rows["area_m2"].to_pylist()
-    assert rows["uid"].to_pylist() == attributes(coverage, SCHEME)["uid"].to_pylist()
+    features = features_of(coverage, attributes(coverage, SCHEME), corners_only=True)
+    first, again = (pyarrow.Table.from_batches(features.batches()) for _ in range(2))
+    assert first == again
+    assert first.schema == features.schema
+    assert len(first) == len(coverage) == features.rows
+    outlines = shapely.from_wkb(first["geom"].to_pylist())
+    assert shapely.area(outlines).tolist() == first["area_m2"].to_pylist()
+    assert first["uid"].to_pylist() == attributes(coverage, SCHEME)["uid"].to_pylist()
+    assert shapely.get_num_coordinates(outlines).sum() <= features.vertices + 2 * len(coverage)
 
 
 def test_nothing_has_columns_of_the_same_types() -> None:
     some, none = (coverage_of(mask, None) for mask in (MASK, np.full_like(MASK, UNLABELLED)))
-    schemas = [record_batches(c, attributes(c, SCHEME), corners_only=True).schema for c in (some, none)]
+    schemas = [features_of(c, attributes(c, SCHEME), corners_only=True).schema for c in (some, none)]
     assert isinstance(schemas[0], pyarrow.Schema)
     assert schemas[0] == schemas[1]
+
+
+@pytest.mark.parametrize("crs", [CRS.from_epsg(32633), None])
+@pytest.mark.parametrize("mask", [MASK, np.full_like(MASK, UNLABELLED)])
+def test_a_frame_holds_all_that_is_known(mask: np.ndarray, crs: CRS | None) -> None:
+    coverage = coverage_of(mask, crs)
+    columns = attributes(coverage, SCHEME)
+    frame = to_frame(features_of(coverage, columns, corners_only=True))
+    assert frame.columns.tolist() == [*columns, "geometry"]
+    assert frame.crs == crs
+    assert frame["uid"].tolist() == columns["uid"].to_pylist()
+    assert frame["class_id"].dtype == np.uint8
+    np.testing.assert_array_equal(frame.area, coverage.pixels * 4)
+
+
+def test_in_another_crs_neighbours_still_fit(monkeypatch) -> None:
+    monkeypatch.setattr(polygons, "BATCH", 7)
+    coverage = coverage_of(MASK, CRS.from_epsg(32633))
+    columns = attributes(coverage, SCHEME)
+    at_home = to_frame(features_of(coverage, columns, corners_only=False))
+    features = projected(features_of(coverage, columns, corners_only=False), CRS.from_epsg(4326))
+    moved = to_frame(features)
+    assert features.crs == moved.crs == CRS.from_epsg(4326)
+    assert shapely.coverage_is_valid(moved.geometry.to_numpy())
+    assert moved.is_valid.all()
+    assert moved.geometry.count_coordinates().tolist() == at_home.geometry.count_coordinates().tolist()
+    assert moved.to_crs(32633).geometry.geom_equals_exact(at_home.geometry, 1e-6).all()
+    assert moved["area_m2"].tolist() == at_home["area_m2"].tolist()
+
+
+def test_the_own_crs_is_no_other_one() -> None:
+    coverage = coverage_of(MASK, CRS.from_epsg(32633))
+    features = features_of(coverage, {}, corners_only=True)
+    assert projected(features, CRS.from_epsg(32633)) is features
+
+
+def test_without_a_crs_there_is_no_other_one() -> None:
+    coverage = coverage_of(MASK, None)
+    with pytest.raises(RssegError, match="no CRS cannot be brought to EPSG:4326"):
+        projected(features_of(coverage, {}, corners_only=True), CRS.from_epsg(4326))

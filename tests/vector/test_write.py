@@ -1,17 +1,15 @@
 import os
-import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import faults
 import geopandas
 import numpy as np
 import pyogrio
 import pytest
 import shapely
-from faults import SCHEME, TRANSFORM, UTM, content, outcome, write_squares
+from faults import SCHEME, TRANSFORM, UTM, write_squares
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
@@ -22,8 +20,10 @@ from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import Labels
 from rsseg_cli.vector import write as module
 from rsseg_cli.vector.coverage import Coverage, polygonize
-from rsseg_cli.vector.table import attributes
-from rsseg_cli.vector.write import verify_geopackage, write_geopackage, write_polygons
+from rsseg_cli.vector.formats import FORMATS, Format
+from rsseg_cli.vector.geopackage import count_geopackage
+from rsseg_cli.vector.table import Features, attributes
+from rsseg_cli.vector.write import write_features, write_geopackage, write_polygons
 
 BOX = shapely.box(0, 0, 1, 1)
 COUNT = 3000
@@ -74,9 +74,9 @@ def test_missing_and_empty_shapes_are_no_damage(path: Path) -> None:
     assert len(geopandas.read_file(path)) == 3
 
 
-@pytest.mark.parametrize("name", ["map.shp", "map", "map.tif"])
-def test_only_geopackage_names(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RssegError, match="GeoPackage"):
+@pytest.mark.parametrize("name", ["map.fgb", "map.parquet", "map.json"])
+def test_a_frame_goes_to_geopackages_alone(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RssegError, match="--format says GPKG"):
         write_geopackage(tmp_path / name, frame_of(BOX), "l")
     assert names(tmp_path) == []
 
@@ -176,7 +176,7 @@ def test_no_regions_are_a_layer_with_the_same_fields(path: Path, tmp_path: Path)
     assert empty["features"] == 0
     for key in ("fields", "dtypes", "crs", "geometry_type"):
         assert list(empty[key]) == list(some[key])
-    verify_geopackage(path, "classes", 0, 0, path)
+    assert count_geopackage(path, "classes") == (0, 0)
 
 
 @pytest.mark.parametrize("layer", ['a "b"', "ä'x;--", "select"])
@@ -213,178 +213,78 @@ def test_a_file_takes_no_more_than_what_was_reserved(path: Path, monkeypatch: py
     assert path.stat().st_size < reserved[0] < 4 * path.stat().st_size
 
 
-# --- broken disks
+# --- all formats
 
 
-@pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, object]:
-    path = tmp_path_factory.mktemp("reference") / "map.gpkg"
-    write_squares(path, COUNT)
-    return path, content(path)
+@pytest.fixture(params=FORMATS, ids=lambda form: form.name)
+def form(request: pytest.FixtureRequest) -> Format:
+    found: Format = request.param
+    return found
 
 
-def is_damaged(path: Path, wanted: object) -> bool:
-    try:
-        return content(path) != wanted or not has_index(path)
-    except Exception:  # each broken file has its own
-        return True
+def whole(form: Format, path: Path, features: Features) -> bool:
+    return form.count(path, "classes") == (features.rows, features.rows)
 
 
-def has_index(path: Path) -> bool:
-    """Without one a reader finds the same, slowly."""
-    with closing(sqlite3.connect(path)) as database:
-        return database.execute("SELECT count(*) FROM rtree_squares_geom_rowid").fetchone() == (COUNT,)
+def test_each_format_is_delivered_by_its_name(tmp_path: Path, form: Format, make_features, capfd) -> None:
+    features = make_features(MASK)
+    for name in [f"map{suffix}" for suffix in form.suffixes] + [f"[a]*'ä#{form.suffixes[0].upper()}"]:
+        write_features(tmp_path / name, features, SCHEME, "classes")
+        assert whole(form, tmp_path / name, features)
+        assert names(tmp_path) == [name]
+        (tmp_path / name).unlink()
+    assert capfd.readouterr().err == ""
 
 
-def check_promise(path: Path, error: RssegError | None, before: bytes | None, wanted: object) -> None:
-    if error is None:
-        assert not is_damaged(path, wanted)
-    else:
-        assert (path.read_bytes() if path.exists() else None) == before
-    assert names(path.parent) in ([], ["map.gpkg"])
+@pytest.mark.parametrize("name", ["map", "map.v2", "map.shp"])
+def test_each_format_can_be_said(tmp_path: Path, form: Format, make_features, name: str) -> None:
+    features = make_features(MASK)
+    write_features(tmp_path / name, features, SCHEME, "classes", kind=form.name.lower())
+    assert whole(form, tmp_path / name, features)
+    assert names(tmp_path) == [name]
 
 
-def disk_sizes(file: Path) -> list[int]:
-    needed = file.stat().st_size // 1024
-    return [16, *(needed * n // 10 for n in range(2, 25, 2)), 8192]
+@pytest.mark.parametrize("crs", [UTM, None])
+def test_no_regions_in_each_format(tmp_path: Path, form: Format, make_features, crs: CRS | None) -> None:
+    path = tmp_path / f"map{form.suffixes[0]}"
+    write_features(path, make_features(NOTHING, crs=crs), SCHEME, "classes")
+    assert form.count(path, "classes") == (0, 0)
 
 
-@pytest.mark.parametrize("reserve", [True, False])
-def test_disks_of_all_sizes(disk, reference, monkeypatch: pytest.MonkeyPatch, reserve: bool) -> None:
-    file, wanted = reference
-    if not reserve:
-        monkeypatch.setattr(delivery, "_reserve", lambda *_: None)
-    ends = []
-    for kib in disk_sizes(file):
-        path = disk(kib) / "map.gpkg"
-        error = outcome(write_squares, path, count=COUNT)
-        check_promise(path, error, None, wanted)
-        assert error is None or error.kind == "space"
-        ends.append(error is None)
-    assert ends[-1]
-    assert sum(not end for end in ends) >= 4
-
-
-@pytest.mark.parametrize("reserve", [True, False])
-def test_file_size_limits_at_an_old_file(path: Path, reference, monkeypatch: pytest.MonkeyPatch, reserve: bool) -> None:
-    file, wanted = reference
-    write_squares(path, count=10)
-    old = path.read_bytes()
-    if not reserve:
-        monkeypatch.setattr(delivery, "_reserve", lambda *_: None)
-    size = file.stat().st_size
-    failed = 0
-    for limit in (0, 1024, *(size * n // 9 for n in range(1, 9)), size - 1, size * 4):
-        with faults.file_size_limit(limit):
-            error = outcome(write_squares, path, count=COUNT, overwrite=True)
-        check_promise(path, error, old, wanted)
-        failed += error is not None
-        if error is None:
-            path.write_bytes(old)
-    assert 8 <= failed <= 11
-
-
-def test_without_verification_damage_would_be_silent(disk, reference, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shows that the disks above are broken enough for their tests to fail."""
-    file, wanted = reference
-    monkeypatch.setattr(delivery, "_reserve", lambda *_: None)
-    monkeypatch.setattr(module, "verify_geopackage", lambda *_: None)
-    silent = 0
-    for kib in range(file.stat().st_size // 1024 // 2, file.stat().st_size // 1024 * 2, 32):
-        path = disk(kib) / "map.gpkg"
-        silent += outcome(write_squares, path, count=COUNT) is None and is_damaged(path, wanted)
-    assert silent
-
-
-@pytest.mark.parametrize("reserve", [True, False])
-def test_regions_on_disks_of_all_sizes(disk, path: Path, monkeypatch: pytest.MonkeyPatch, reserve: bool) -> None:
-    write_regions(path, MASK)
-    if not reserve:
-        monkeypatch.setattr(delivery, "_reserve", lambda *_: None)
-    ends = []
-    for kib in disk_sizes(path):
-        target = disk(kib) / "map.gpkg"
-        error = outcome(write_regions, target, mask=MASK)
-        assert names(target.parent) == ([] if error else ["map.gpkg"])
-        if error is None:
-            verify_geopackage(target, "classes", *[len(coverage_of(MASK))] * 2, target)
-            assert len(pyogrio.read_dataframe(target, layer="layer_styles")) == 1
-        else:
-            assert error.kind == "space"
-        ends.append(error is None)
-    assert ends[-1]
-    assert sum(not end for end in ends) >= 4
-
-
-def test_file_size_limits_for_regions_at_an_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_regions(path, MASK)
-    size = path.stat().st_size
+def test_an_old_file_of_each_format_stays_unless_it_may_go(tmp_path: Path, form: Format, make_features) -> None:
+    path, features = tmp_path / f"map{form.suffixes[0]}", make_features(MASK)
     path.write_bytes(b"old")
-    monkeypatch.setattr(delivery, "_reserve", lambda *_: None)
-    for limit in (0, 1024, *(size * n // 7 for n in range(1, 7)), size - 1):
-        with faults.file_size_limit(limit):
-            assert outcome(write_regions, path, mask=MASK, overwrite=True) is not None
-        assert path.read_bytes() == b"old"
-        assert names(path.parent) == ["map.gpkg"]
+    with pytest.raises(RssegError, match="exists already"):
+        write_features(path, features, SCHEME, "classes")
+    assert path.read_bytes() == b"old"
+    write_features(path, features, SCHEME, "classes", overwrite=True)
+    assert whole(form, path, features)
 
 
-# --- the verification by itself
+def test_damage_in_each_format_is_refused(
+    tmp_path: Path, form: Format, make_features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_cut_short(file: Path, features: Features, layer: str) -> None:
+        form.write(file, features, layer)
+        os.truncate(file, file.stat().st_size - 40)
+
+    path, features = tmp_path / f"map{form.suffixes[0]}", make_features(MASK)
+    path.write_bytes(b"old")
+    monkeypatch.setattr(module, "format_of", lambda *_, **__: replace(form, write=write_cut_short))
+    with pytest.raises(RssegError, match="came out damaged") as raised:
+        write_features(path, features, SCHEME, "classes", overwrite=True)
+    assert raised.value.kind == "space"
+    assert raised.value.problem.startswith(f"{path}: ")
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == [path.name]
 
 
-@pytest.fixture
-def whole(path: Path, reference) -> Path:
-    shutil.copy(reference[0], path)
-    verify_geopackage(path, "squares", COUNT, COUNT, path)
-    return path
-
-
-def refused(path: Path, rows: int = COUNT, layer: str = "squares", message: str = "came out damaged") -> None:
-    with pytest.raises(RssegError, match=message) as caught:
-        verify_geopackage(path, layer, rows, rows, Path("target.gpkg"))
-    assert caught.value.problem.startswith("target.gpkg: ")
-    assert str(path) not in caught.value.problem
-
-
-@pytest.mark.parametrize("part", [0, 0.0001, 0.01, 0.3, 0.6, 0.9, 0.999])
-def test_sees_that_a_file_is_cut_short(whole: Path, part: float) -> None:
-    os.truncate(whole, int(whole.stat().st_size * part))
-    refused(whole)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "DELETE FROM rtree_squares_geom_rowid",
-        "DELETE FROM rtree_squares_geom_rowid WHERE rowid = 7",
-        "DROP TABLE rtree_squares_geom",
-        "DELETE FROM gpkg_geometry_columns",
-    ],
-)
-def test_sees_a_lost_index(whole: Path, damage: str) -> None:
-    with closing(sqlite3.connect(whole)) as database:
-        database.execute(damage)
-        database.commit()
-    refused(whole)
-
-
-def test_sees_wrong_counts_and_layers(whole: Path) -> None:
-    refused(whole, rows=COUNT - 1)
-    refused(whole, layer="other")
-    whole.unlink()
-    refused(whole, message="unreadable")
-
-
-@pytest.mark.parametrize("suffix", ["-journal", "-wal"])
-def test_sees_that_sqlite_had_not_finished(whole: Path, suffix: str) -> None:
-    whole.with_name(whole.name + suffix).write_bytes(b"")
-    refused(whole, message="not finished")
-
-
-@pytest.mark.parametrize("start", [0, 100])
-def test_sees_zeros_in_the_middle(whole: Path, start: int) -> None:
-    """As a disk leaves them that was full for a moment; behind a page's head, counting does not stumble."""
-    page = 4096
-    with whole.open("rb+") as file:
-        file.seek(whole.stat().st_size // 2 // page * page + start)
-        file.write(bytes(page - start))
-    refused(whole)
+@pytest.mark.parametrize("crs", [UTM, None])
+def test_no_format_takes_more_than_what_was_reserved(
+    tmp_path: Path, form: Format, make_features, monkeypatch: pytest.MonkeyPatch, crs: CRS | None
+) -> None:
+    reserved = []
+    monkeypatch.setattr(delivery, "_reserve", lambda _, size: reserved.append(size))
+    path = tmp_path / f"map{form.suffixes[0]}"
+    write_features(path, make_features(np.tile(MASK, (4, 4)), crs=crs), SCHEME, "classes")
+    assert path.stat().st_size < reserved[0]

@@ -1,0 +1,204 @@
+"""What `rsseg vectorize` was asked for, checked before the work begins."""
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+
+from rsseg_cli.class_files import read_classes
+from rsseg_cli.classes import ClassScheme
+from rsseg_cli.delivery import check_target
+from rsseg_cli.errors import RssegError
+from rsseg_cli.raster.labels import Labels
+from rsseg_cli.vector.districts import District, file_names, open_districts
+from rsseg_cli.vector.formats import GEOPACKAGE, Format, format_of
+from rsseg_cli.vector.masks import Masks, choose, open_masks, remap
+from rsseg_cli.vector.merging import Least
+
+CLASS_FILES = (".csv", ".toml", ".qml")
+STDOUT = Path("-")
+NUMBER = r"\d+(?:\.\d*)?|\.\d+"
+# GDAL makes no layer that begins with a sign, and QGIS takes what follows a bar for something else.
+NO_LAYER_NAME = r"^[^\w]+|\|"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the person asked for."""
+
+    masks: tuple[str, ...] = ()
+    output: Path | None = None  # a file, `-`, or with `split` a folder; None: named after the mask, where we are
+    exact: bool = False
+    classes: str | None = None  # a file that names them, or a list of those to write
+    min_area: str | None = None  # M2[,CLASS=M2...]
+    fill_holes: float = 0.0
+    simplify: float = 0.0
+    regularize: str | None = None  # a list of classes
+    confidence: str | None = None
+    remap: str | None = None
+    split: str | None = None  # VECTOR[:LAYER]:FIELD
+    layer: str | None = None
+    crs: str | None = None
+    format: str | None = None
+    append: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """A file to write."""
+
+    path: Path
+    layer: str
+    district: District | None = None  # None: all of the map
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request that can be carried out."""
+
+    request: Request
+    masks: Masks
+    labels: Labels  # of the masks, remapped
+    least: Least
+    shown: frozenset[int] | None  # ids of the classes to write; None: all
+    squared: frozenset[int]  # ids of the classes to regularise
+    crs: CRS | None  # that the person asked for
+    form: Format
+    targets: tuple[Target, ...]  # none: a stream, or nothing is written
+
+    @property
+    def scheme(self) -> ClassScheme:
+        """The classes that are written."""
+        classes = self.labels.scheme.classes
+        return ClassScheme(tuple(c for c in classes if self.shown is None or c.id in self.shown))
+
+    @property
+    def inputs(self) -> list[str]:
+        """Files that must not be written over."""
+        districts = self.request.split and self.request.split.rpartition(":")[0]
+        others = (self.request.confidence, self.request.remap, self.request.classes, districts)
+        return [*self.masks.paths, *(other for other in others if other)]
+
+
+def prepared(request: Request, masks: Masks | None = None, *, to_files: bool = True) -> Job:
+    """Opens and checks all that the request names; nothing is written, and no pixel looked at that is not needed."""
+    _refuse_contradictions(request)
+    form = _format(request)
+    crs = _crs(request.crs)
+    scheme, names = _classes(request.classes)
+    masks = masks or open_masks(request.masks, scheme)
+    if masks.labels.grid.crs is None:
+        logger.info("%s: has no coordinate system; sizes are in pixels", masks.labels.path)
+    labels = remap(masks.labels, request.remap) if request.remap is not None else masks.labels
+    job = Job(
+        request,
+        masks,
+        labels,
+        _least(request, labels),
+        choose(labels, names, "--classes") if names else None,
+        choose(labels, _listed(request.regularize), "--regularize") if request.regularize else frozenset(),
+        crs,
+        form,
+        tuple(_targets(request, masks, form)) if to_files and request.output != STDOUT else (),
+    )
+    for target in job.targets:
+        check_target(target.path, overwrite=request.overwrite or request.append, inputs=job.inputs)
+    return job
+
+
+def _refuse_contradictions(request: Request) -> None:
+    generalised = [("--simplify", request.simplify > 0), ("--regularize", request.regularize is not None)]
+    stream = [
+        ("--split", request.split is not None),
+        ("--append", request.append),
+        ("--layer", request.layer is not None),
+        ("--format", request.format is not None),
+        ("--crs", request.crs is not None),
+    ]
+    for option, others in (
+        ("--exact", generalised if request.exact else []),
+        ("-o -", stream if request.output == STDOUT else []),
+        ("--overwrite", [("--append", request.append)] if request.overwrite else []),
+    ):
+        for other, is_given in others:
+            if is_given:
+                raise RssegError(f"{option} and {other} do not go together", "leave one of them out")
+    for option, size in (("--fill-holes", request.fill_holes), ("--simplify", request.simplify)):
+        if not 0 <= size < float("inf"):
+            raise RssegError(f"{option} {size:g}: is no size", "give a number from 0 on")
+
+
+def _format(request: Request) -> Format:
+    if request.output == STDOUT:
+        return format_of(STDOUT, "GeoJSONSeq")
+    if request.output is None or request.split is not None:
+        return format_of(Path(), request.format or GEOPACKAGE.name, append=request.append)
+    return format_of(request.output, request.format, append=request.append)
+
+
+def _crs(text: str | None) -> CRS | None:
+    try:
+        return CRS.from_user_input(text) if text is not None else None
+    except CRSError as problem:
+        raise RssegError(f"--crs {text}: is no coordinate system", "name it as in --crs EPSG:25832") from problem
+
+
+def _classes(text: str | None) -> tuple[ClassScheme | None, list[str]]:
+    """(classes named in a file, classes listed)."""
+    if text is None:
+        return None, []
+    if text.lower().endswith(CLASS_FILES):
+        return read_classes(text), []
+    return None, _listed(text)
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _least(request: Request, labels: Labels) -> Least:
+    everywhere, by_id = 0.0, []
+    for entry in _listed(request.min_area or ""):
+        name, _, size = entry.rpartition("=")
+        if not re.fullmatch(NUMBER, size.strip()):
+            raise RssegError(f"--min-area {entry}: {size} is no area", "write it as in --min-area 500,building=25")
+        if name:
+            by_id += [(number, float(size)) for number in choose(labels, [name], "--min-area")]
+        else:
+            everywhere = float(size)
+    return Least.of(everywhere, by_id, request.fill_holes)
+
+
+def _targets(request: Request, masks: Masks, form: Format) -> list[Target]:
+    stem = masks.names[0].replace("/", "_") + ("_mosaic" if len(masks.paths) > 1 else "")
+    if request.split is None:
+        path = request.output or Path(stem + form.suffixes[0])
+        return [Target(path, _layer(request, path))]
+    folder = request.output or Path()
+    if not folder.is_dir():
+        raise RssegError(
+            f"{folder}: is no folder, and --split writes a file for each district",
+            f"make it first: mkdir {folder}",
+            file=str(folder),
+            kind="output",
+        )
+    districts = open_districts(request.split, masks.labels.grid)
+    paths = file_names(districts, folder, stem, form.suffixes[0])
+    return [Target(path, _layer(request, path), d) for path, d in zip(paths, districts, strict=True)]
+
+
+def _layer(request: Request, path: Path) -> str:
+    if request.layer is None:
+        return re.sub(NO_LAYER_NAME, "", path.stem) or "polygons"
+    if re.search(NO_LAYER_NAME, request.layer) or not request.layer:
+        raise RssegError(
+            f"--layer {request.layer}: is no name for a layer",
+            "begin with a letter or a number, and leave out | (neither GDAL nor QGIS would find the layer)",
+        )
+    return request.layer

@@ -1,0 +1,137 @@
+"""GeoPackage: several layers in one file, each with its spatial index."""
+
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyogrio
+from pyogrio.errors import DataSourceError
+from rasterio.crs import CRS
+
+from rsseg_cli.delivery import OPEN_DATABASE
+from rsseg_cli.errors import RssegError
+from rsseg_cli.vector.ogr import write_layer
+from rsseg_cli.vector.projection import crs_name
+from rsseg_cli.vector.table import Features
+
+DRIVER = "GPKG"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where features go, and what is there already: (rows, rows with an outline)."""
+
+    layer: str
+    rows: int = 0
+    shapes: int = 0
+
+
+def write_geopackage(file: Path, features: Features, layer: str) -> None:
+    """A new file, a new layer of a file that is there, or more rows of a layer that is there."""
+    is_there = file.exists() and layer in pyogrio.list_layers(file)[:, 0]
+    write_layer(file, features, layer, DRIVER, append=is_there)
+
+
+def count_geopackage(file: Path, layer: str) -> tuple[int, int]:
+    """(features, features in the spatial index): GDAL may lose an index without a word when the disk is full.
+
+    Only shapes are in the index; rows whose geometry is missing or empty are not.
+    """
+    unfinished = [suffix for suffix in OPEN_DATABASE if file.with_name(file.name + suffix).exists()]
+    if unfinished:
+        raise ValueError(f"not finished, {', '.join(unfinished)} left")
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        (check,) = database.execute("PRAGMA quick_check").fetchone()
+        if check != "ok":
+            raise ValueError(check)
+        return _counts(database, layer)
+
+
+def _counts(database: sqlite3.Connection, layer: str) -> tuple[int, int]:
+    quoted = layer.replace('"', '""')
+    listed = database.execute("SELECT column_name FROM gpkg_geometry_columns WHERE table_name = ?", (layer,)).fetchone()
+    if listed is None:
+        raise ValueError(f"the layer {layer} is not listed")
+    (rows,) = database.execute(f'SELECT count(*) FROM "{quoted}"').fetchone()  # noqa: S608 - quoted above
+    (indexed,) = database.execute(f'SELECT count(*) FROM "rtree_{quoted}_{listed[0]}_rowid"').fetchone()  # noqa: S608
+    return rows, indexed
+
+
+def place_in_copy(path: Path, copy: Path, features: Features, layer: str) -> Place:
+    """Copies a GeoPackage to add to it; refused where features would come among others of another kind."""
+    shutil.copyfile(path, copy)
+    name = _layer_like(layer, _layers_of(copy, path))
+    if name is None:
+        return Place(layer)
+    _check_kind(path, name, pyogrio.read_info(copy, layer=name), features)
+    try:
+        return Place(name, *count_geopackage(copy, name))
+    except (sqlite3.Error, ValueError) as problem:
+        raise _refusal(
+            path, f"the layer {name} cannot be added to: {problem}", "name another layer with --layer"
+        ) from problem
+
+
+def _layers_of(copy: Path, path: Path) -> list[str]:
+    try:
+        with closing(sqlite3.connect(copy)) as database:
+            # Who reads a database that keeps its log beside it (WAL) may leave that log behind.
+            database.execute("PRAGMA journal_mode = DELETE")
+        names: list[str] = pyogrio.list_layers(copy)[:, 0].tolist()
+    except (sqlite3.DatabaseError, DataSourceError) as problem:
+        raise _refusal(path, "cannot be added to: it is no GeoPackage", "choose another name") from problem
+    return names
+
+
+def _layer_like(layer: str, names: list[str]) -> str | None:
+    """SQLite takes names in capitals for the same."""
+    return next((name for name in names if name.lower() == layer.lower()), None)
+
+
+def _check_kind(path: Path, layer: str, there: dict[str, Any], features: Features) -> None:
+    if there["geometry_type"] != "Polygon":
+        raise _refusal(path, f"the layer {layer} does not hold polygons", "name another layer with --layer")
+    crs = CRS.from_user_input(there["crs"]) if there["crs"] else None
+    if crs != features.crs:
+        found, wanted = (crs_name(one) if one else "no CRS" for one in (crs, features.crs))
+        raise _refusal(
+            path,
+            f"the layer {layer} has {found}, these polygons have {wanted}",
+            "name another layer with --layer, or bring the polygons to the layer's CRS with --crs",
+        )
+    differing = _differences(_fields(there), _fields_of(features))
+    if differing:
+        raise _refusal(
+            path,
+            f"the layer {layer} has other fields than these polygons: {', '.join(differing)}",
+            "name another layer with --layer",
+        )
+
+
+def _differences(there: dict[str, str], ours: dict[str, str]) -> list[str]:
+    return [
+        *(f"no {name}" for name in ours if name not in there),
+        *(f"{name} besides" for name in there if name not in ours),
+        *(f"{name} is {there[name]}, not {kind}" for name, kind in ours.items() if there.get(name, kind) != kind),
+    ]
+
+
+def _fields_of(features: Features) -> dict[str, str]:
+    """As GDAL makes them: it has fewer types than Arrow."""
+    with tempfile.TemporaryDirectory() as folder:
+        empty = Path(folder) / "empty.gpkg"
+        write_layer(empty, replace(features, batches=lambda: iter(())), "fields", DRIVER)
+        return _fields(pyogrio.read_info(empty))
+
+
+def _fields(info: dict[str, Any]) -> dict[str, str]:
+    kinds = ("text" if kind == "object" else kind for kind in info["dtypes"])
+    return dict(zip(info["fields"], kinds, strict=True))
+
+
+def _refusal(path: Path, problem: str, hint: str) -> RssegError:
+    return RssegError(f"{path}: {problem}", hint, file=str(path), kind="output")

@@ -1,0 +1,60 @@
+"""Layers written by GDAL, handed over as Arrow."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyogrio.raw import write_arrow
+
+from rsseg_cli.vector.table import GEOMETRY, Features
+
+if TYPE_CHECKING:
+    import pyarrow  # type: ignore[import-untyped]
+
+
+def write_layer(file: Path, features: Features, layer: str, driver: str, *, append: bool = False) -> None:
+    """A new layer, or more rows of one that is there."""
+    with no_crs_is_meant(), _reader(features) as reader:
+        write_arrow(
+            reader,
+            file,
+            layer=layer,
+            driver=driver,
+            geometry_name=GEOMETRY,
+            geometry_type="Polygon",
+            crs=features.crs and features.crs.to_wkt(),
+            append=append,
+        )
+
+
+@contextmanager
+def no_crs_is_meant() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # Layers without a CRS are of scenes without georeference, which are said once when opened.
+        warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
+        yield
+
+
+@contextmanager
+def _reader(features: Features) -> "Iterator[pyarrow.RecordBatchReader]":
+    """Whatever ends the batches early comes out as it is; through Arrow and GDAL only its words would."""
+    import pyarrow
+
+    ended_by: list[BaseException] = []
+
+    def batches() -> "Iterator[pyarrow.RecordBatch]":
+        try:
+            yield from features.batches()
+        except BaseException as problem:
+            ended_by.append(problem)
+            raise
+
+    try:
+        yield pyarrow.RecordBatchReader.from_batches(features.schema, batches())
+    except Exception:
+        if not ended_by:
+            raise
+    if ended_by:
+        raise ended_by[0]

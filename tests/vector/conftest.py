@@ -1,0 +1,44 @@
+"""What the writers' tests share: features of small masks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from affine import Affine
+from faults import SCHEME, TRANSFORM, UTM
+from rasterio.windows import Window
+
+from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.labels import Labels
+from rsseg_cli.vector import polygons
+from rsseg_cli.vector.coverage import polygonize
+from rsseg_cli.vector.table import Features, attributes, features_of
+
+MakeFeatures = Callable[..., Features]
+
+
+@dataclass(frozen=True)
+class Rows:
+    ids: np.ndarray
+
+    def read(self, window: Window) -> np.ndarray:
+        return self.ids[window.row_off : window.row_off + window.height]
+
+
+@pytest.fixture
+def make_features() -> MakeFeatures:
+    """Features of a mask; keywords go to `features_of`."""
+
+    def make(ids: Any, crs: Any = UTM, transform: Affine = TRANSFORM, **options: Any) -> Features:
+        ids = np.asarray(ids, np.uint8)
+        coverage = polygonize(Labels("mask.tif", Grid(crs, transform, *ids.shape), SCHEME, Rows(ids)))
+        return features_of(coverage, attributes(coverage, SCHEME), **{"corners_only": False, **options})
+
+    return make
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polygons, "BATCH", 7)
