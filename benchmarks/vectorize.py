@@ -1,10 +1,11 @@
-"""Exact polygons of a mask beside `gdal_polygonize` and `rasterio.features.shapes`: whole processes, in turn.
+"""`rsseg vectorize` beside `gdal_polygonize` and `rasterio.features.shapes`: whole processes, in turn.
 
     python benchmarks/vectorize.py [--size 2048 --size 8192] [--mask mixed --mask salt] [--runs 3] [--folder DIR]
 
-All read a GeoTIFF and write a GeoPackage with its spatial index; the floor reads the mask, finds its runs of equal
-pixels, and stops. Ratios are medians over pairs of runs. On a busy machine, CPU seconds are what to go by. What was
-written is compared as well: polygon by polygon up to 2,048 px, beyond by counts and areas of the classes.
+All read a GeoTIFF and write a GeoPackage with its spatial index. rsseg does so twice: with --exact, where it writes the
+same polygons as the others, and as it does by default, without staircases. The floor reads the mask, finds its runs of
+equal pixels, and stops. Ratios are medians over pairs of runs. On a busy machine, CPU seconds are what to go by. What
+was written is compared as well: polygon by polygon up to 2,048 px, beyond by counts and areas of the classes.
 `gdal_polygonize` is Debian's (gdal-bin, python3-gdal); where it is not installed it is left out.
 """
 
@@ -16,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,30 +67,37 @@ class Run(NamedTuple):
 
 def compare(mask: Path, folder: Path, runs: int) -> None:
     calls = {
-        "rsseg": part("rsseg"),
-        "gdal_polygonize": gdal(),
-        "features.shapes": part("shapes"),
-        "floor": part("floor"),
+        "rsseg --exact": [*rsseg(), str(mask), "--exact", "-o"],
+        "rsseg": [*rsseg(), str(mask), "-o"],
+        "gdal_polygonize": gdal() and [*gdal(), str(mask)],
+        "features.shapes": [*part("shapes"), str(mask)],
+        "floor": [*part("floor"), str(mask)],
     }
-    outputs = {name: folder / f"{name}.gpkg" for name, call in calls.items() if call}
+    outputs = {name: folder / f"{name.replace(' ', '')}.gpkg" for name, call in calls.items() if call}
     found: dict[str, list[Run]] = {name: [] for name in outputs}
     for _ in range(runs):
         for name, output in outputs.items():
             output.unlink(missing_ok=True)
-            found[name].append(measured([*calls[name], str(mask), str(output)]))
+            found[name].append(measured([*calls[name], str(output)]))
     print(f"{mask.stem}, median of {runs}", flush=True)
-    subprocess.run([*part("agree"), mask, *(path for path in outputs.values() if path.exists())], check=True)
-    print("| | wall s | CPU s | peak MiB | wall, rsseg / it | CPU, rsseg / it |\n|---|---|---|---|---|---|")
+    exact = [path for name, path in outputs.items() if path.exists() and name != "rsseg"]
+    subprocess.run([*part("agree"), mask, *exact], check=True)
+    print("| | wall s | CPU s | peak MiB | wall: exact / it | CPU: exact / it | wall: default / it |")
+    print("|---|---|---|---|---|---|---|")
     for name, its in found.items():
-        print(row(name, its, found["rsseg"]))
+        print(row(name, its, found["rsseg --exact"], found["rsseg"]))
     print(flush=True)
 
 
-def row(name: str, its: list[Run], ours: list[Run]) -> str:
+def row(name: str, its: list[Run], exact: list[Run], default: list[Run]) -> str:
     wall_s, cpu_s, peak_mib = (statistics.median(values) for values in zip(*its, strict=True))
-    wall = statistics.median(mine.wall_s / other.wall_s for mine, other in zip(ours, its, strict=True))
-    cpu = statistics.median(mine.cpu_s / other.cpu_s for mine, other in zip(ours, its, strict=True))
-    return f"| {name} | {wall_s:.2f} | {cpu_s:.2f} | {peak_mib:.0f} | {wall:.3f} | {cpu:.3f} |"
+    ratios = (ratio(exact, its, "wall_s"), ratio(exact, its, "cpu_s"), ratio(default, its, "wall_s"))
+    cells = (f"{value:.3f}" for value in ratios)
+    return f"| {name} | {wall_s:.2f} | {cpu_s:.2f} | {peak_mib:.0f} | {' | '.join(cells)} |"
+
+
+def ratio(ours: list[Run], its: list[Run], what: str) -> float:
+    return statistics.median(getattr(mine, what) / getattr(other, what) for mine, other in zip(ours, its, strict=True))
 
 
 def measured(call: list[str]) -> Run:
@@ -106,37 +113,13 @@ def part(name: str) -> list[str]:
     return [sys.executable, __file__, "--part", name]
 
 
+def rsseg() -> list[str]:
+    return [sys.executable, "-m", "rsseg_cli", "vectorize", "--quiet"]
+
+
 def gdal() -> list[str]:
     found = shutil.which("gdal_polygonize.py") or shutil.which("gdal_polygonize")
     return [found, "-q", "-f", "GPKG"] if found else []
-
-
-def run_rsseg(mask: str, output: str) -> None:
-    from rsseg_cli.raster.labels import open_label_raster
-    from rsseg_cli.vector.coverage import polygonize
-
-    coverage = polygonize(open_label_raster(mask))
-    import pyarrow
-    from pyogrio.raw import write_arrow
-
-    schema = pyarrow.schema([("DN", pyarrow.uint8()), ("geometry", pyarrow.large_binary())])
-    reader = pyarrow.RecordBatchReader.from_batches(schema, record_batches(coverage, schema))
-    crs = coverage.grid.crs.to_wkt()
-    write_arrow(reader, output, layer="out", driver="GPKG", geometry_name="geometry", geometry_type="Polygon", crs=crs)
-
-
-def record_batches(coverage: Any, schema: Any) -> Iterator[Any]:
-    import pyarrow
-
-    from rsseg_cli.vector.polygons import outline_batches, to_wkb
-
-    first = 0
-    for batch in outline_batches(coverage, corners_only=True):
-        ids = pyarrow.array(coverage.ids[first : first + len(batch)])
-        buffers = [None, *(pyarrow.py_buffer(values) for values in to_wkb(batch))]
-        wkb = pyarrow.LargeBinaryArray.from_buffers(pyarrow.large_binary(), len(batch), buffers)
-        yield pyarrow.record_batch([ids, wkb], schema)
-        first += len(batch)
 
 
 def run_shapes(mask: str, output: str) -> None:
@@ -176,18 +159,21 @@ def agree(mask: str, first: str, *others: str) -> None:
     print(f"the same polygons in {1 + len(others)} files, {content.__name__.replace('_', ' ')}\n")
 
 
-def one_by_one(path: str) -> Any:
+def polygons(path: str) -> Any:
     import pyogrio
 
-    frame = pyogrio.read_dataframe(path)
+    layer = next(name for name, kind in pyogrio.list_layers(path) if kind)
+    return pyogrio.read_dataframe(path, layer=layer).rename(columns={"class_id": "DN"})
+
+
+def one_by_one(path: str) -> Any:
+    frame = polygons(path)
     assert frame.is_valid.all()
     return sorted(zip(frame["DN"].tolist(), frame.normalize().to_wkb(hex=True).tolist(), strict=True))
 
 
 def by_class(path: str) -> Any:
-    import pyogrio
-
-    frame = pyogrio.read_dataframe(path)
+    frame = polygons(path)
     return frame.area.groupby(frame["DN"]).agg(["count", "sum"]).round().to_numpy().tolist()
 
 
@@ -234,7 +220,7 @@ def between(noise: Any, at: Any) -> Any:
     return noise[whole] * (1 - share) + noise[whole + 1] * share
 
 
-PARTS = {"rsseg": run_rsseg, "shapes": run_shapes, "floor": run_floor, "agree": agree, "mask": write_mask}
+PARTS = {"shapes": run_shapes, "floor": run_floor, "agree": agree, "mask": write_mask}
 
 
 if __name__ == "__main__":

@@ -37,10 +37,12 @@ def demo(
     again = ("--overwrite",) if overwrite else ()
     model, maps = folder / "town.safetensors", folder / "maps"
     source, target = folder / "source", folder / "target"
+    rules = ("--min-area", "10", "--regularize", "building")
     runs = [
         _run(console, "info", source / "meadow_1.tif", source / "meadow_3_labels.gpkg"),
         _run(console, "adapt", "--source", source, "--steps", "150", "--crop-px", "96", "-o", model, *again),
         _run(console, "segment", source / "meadow_3.tif", target, "--model", model, "-o", maps, *again),
+        _run(console, "vectorize", maps / "meadow_3_labels.tif", "-o", folder / "meadow_3.gpkg", *rules, *again),
         _run(console, "evaluate", maps / "meadow_3_labels.tif", source / "meadow_3_labels.gpkg"),
         _run(console, "evaluate", maps / "karst_1_labels.tif", folder / "truth" / "karst_1_labels.tif"),
     ]

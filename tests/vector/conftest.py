@@ -1,14 +1,13 @@
 """What the writers' tests share: features of small masks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 from affine import Affine
+from coverages import Pixels
 from faults import SCHEME, TRANSFORM, UTM
-from rasterio.windows import Window
 
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import Labels
@@ -19,21 +18,13 @@ from rsseg_cli.vector.table import Features, attributes, features_of
 MakeFeatures = Callable[..., Features]
 
 
-@dataclass(frozen=True)
-class Rows:
-    ids: np.ndarray
-
-    def read(self, window: Window) -> np.ndarray:
-        return self.ids[window.row_off : window.row_off + window.height]
-
-
 @pytest.fixture
 def make_features() -> MakeFeatures:
     """Features of a mask; keywords go to `features_of`."""
 
     def make(ids: Any, crs: Any = UTM, transform: Affine = TRANSFORM, **options: Any) -> Features:
         ids = np.asarray(ids, np.uint8)
-        coverage = polygonize(Labels("mask.tif", Grid(crs, transform, *ids.shape), SCHEME, Rows(ids)))
+        coverage = polygonize(Labels("mask.tif", Grid(crs, transform, *ids.shape), SCHEME, Pixels(ids)))
         return features_of(coverage, attributes(coverage, SCHEME), **{"corners_only": False, **options})
 
     return make

@@ -1,7 +1,7 @@
 """Polygons cut along districts: nothing lost, nothing twice, and what is not cut stays as it is."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import geopandas
@@ -10,10 +10,10 @@ import pyproj
 import pytest
 import shapely
 from affine import Affine
+from coverages import Pixels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
-from rasterio.windows import Window
 
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.raster.grid import Grid
@@ -32,17 +32,9 @@ DEGREES = Affine(1e-4, 0, 11, 0, -1e-4, 48)
 MASK = np.random.default_rng(7).choice(np.array([0, 1, 2, UNLABELLED], np.uint8), (12, 15)).repeat(3, 0).repeat(4, 1)
 
 
-@dataclass(frozen=True)
-class Rows:
-    ids: np.ndarray
-
-    def read(self, window: Window) -> np.ndarray:
-        return self.ids[window.row_off : window.row_off + window.height]
-
-
 def coverage_of(mask: Any, crs: CRS | None, transform: Affine) -> Coverage:
     mask = np.asarray(mask, np.uint8)
-    return polygonize(Labels("mask.tif", Grid(crs, transform, *mask.shape), SCHEME, Rows(mask)))
+    return polygonize(Labels("mask.tif", Grid(crs, transform, *mask.shape), SCHEME, Pixels(mask)))
 
 
 def features(mask: Any, crs: CRS | None = UTM, transform: Affine = NORTH_UP) -> tuple[Features, Grid]:

@@ -1,6 +1,6 @@
 """Sizes of polygons, held against pyproj's and shapely's of outlines with a point at every pixel."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,8 @@ import pyproj
 import pytest
 import shapely
 from affine import Affine
+from coverages import Pixels
 from rasterio.crs import CRS
-from rasterio.windows import Window
 
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.raster.grid import Grid
@@ -28,18 +28,10 @@ SOUTH_UP = Affine(0.5, 0, 400_000, 0, 0.5, 5_400_000)
 MASK = np.random.default_rng(3).choice(np.array([0, 1, 2, UNLABELLED], np.uint8), (20, 30)).repeat(2, 0).repeat(3, 1)
 
 
-@dataclass(frozen=True)
-class Rows:
-    ids: np.ndarray
-
-    def read(self, window: Window) -> np.ndarray:
-        return self.ids[window.row_off : window.row_off + window.height]
-
-
 def coverage_of(mask: Any, crs: CRS | None, transform: Affine) -> Coverage:
     mask = np.asarray(mask, np.uint8)
     return polygonize(
-        Labels("mask.tif", Grid(crs, transform, *mask.shape), ClassScheme.of_values(range(9)), Rows(mask))
+        Labels("mask.tif", Grid(crs, transform, *mask.shape), ClassScheme.of_values(range(9)), Pixels(mask))
     )
 
 

@@ -1,66 +1,31 @@
 """Label maps as polygons, held against GDAL's and against the pixels they came from."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
 import shapely
 from affine import Affine
+from coverages import NORTH_UP, drawn, geometries, labels_of, masks
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rasterio.crs import CRS
 from rasterio.features import rasterize, shapes
-from rasterio.windows import Window
 from shapely.geometry import shape
 
-from rsseg_cli.classes import UNLABELLED, ClassScheme
+from rsseg_cli.classes import UNLABELLED
 from rsseg_cli.errors import RssegError
-from rsseg_cli.raster.grid import Grid, apply
-from rsseg_cli.raster.labels import Labels
+from rsseg_cli.raster.grid import apply
 from rsseg_cli.vector import coverage as module
 from rsseg_cli.vector import polygons
 from rsseg_cli.vector.coverage import Coverage, polygonize
 from rsseg_cli.vector.polygons import from_wkb, outline_batches, outlines, to_wkb
 
-NORTH_UP = Affine(0.5, 0, 400_000, 0, -0.5, 5_400_000)
 SOUTH_UP = Affine(0.5, 0, 400_000, 0, 0.5, 5_400_000)
 ROTATED = NORTH_UP @ Affine.rotation(33) @ Affine.shear(5)
 TURNED_OVER = Affine(0, 3, 7, 3, 0, -7)
 TRANSFORMS = [NORTH_UP, SOUTH_UP, ROTATED, TURNED_OVER]
-
-
-@dataclass(frozen=True)
-class Pixels:
-    ids: np.ndarray
-
-    def read(self, window: Window) -> np.ndarray:
-        rows = slice(window.row_off, window.row_off + window.height)
-        return self.ids[rows, window.col_off : window.col_off + window.width]
-
-
-def labels_of(ids: Any, transform: Affine = NORTH_UP) -> Labels:
-    ids = np.asarray(ids, np.uint8)
-    scheme = ClassScheme.of_values(set(ids.ravel().tolist()) - {UNLABELLED})
-    return Labels("mask.tif", Grid(CRS.from_epsg(32633), transform, *ids.shape), scheme, Pixels(ids))
-
-
-@st.composite
-def masks(draw: st.DrawFn) -> np.ndarray:
-    """Patches of some grain and some salt: from one pixel to a carpet with holes in its holes."""
-    height, width, grain = draw(st.integers(1, 60)), draw(st.integers(1, 60)), draw(st.integers(1, 9))
-    ids = draw(st.sampled_from([(0, 1), (0, 1, 2, 255), (0, 0, 0, 3), (7, 255)]))
-    salt = draw(st.sampled_from([0, 0.02, 0.2]))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    coarse = rng.choice(np.array(ids, np.uint8), (-(-height // grain), -(-width // grain)))
-    mask = coarse.repeat(grain, 0).repeat(grain, 1)[:height, :width]
-    return np.where(rng.random(mask.shape) < salt, rng.choice(np.array(ids, np.uint8), mask.shape), mask)
-
-
-def drawn(*rows: str) -> np.ndarray:
-    return np.array([[UNLABELLED if sign == "." else int(sign) for sign in row] for row in rows], np.uint8)
 
 
 AWKWARD = {
@@ -80,14 +45,6 @@ AWKWARD = {
 }
 
 
-def geometries(coverage: Coverage, *, corners_only: bool = True) -> np.ndarray:
-    parts: list[Any] = [np.empty(0, object)]
-    for batch in outline_batches(coverage, corners_only=corners_only):
-        offsets, data = to_wkb(batch)
-        parts.append(shapely.from_wkb([data[begin:end].tobytes() for begin, end in pairwise(offsets)]))
-    return np.concatenate(parts)
-
-
 def normalised(polygons: Sequence[shapely.Geometry], ids: Sequence[int]) -> set[tuple[int, bytes]]:
     wkb = shapely.to_wkb(shapely.normalize(np.asarray(polygons, object)))
     return set(zip([int(v) for v in ids], wkb.tolist(), strict=True))
@@ -95,7 +52,7 @@ def normalised(polygons: Sequence[shapely.Geometry], ids: Sequence[int]) -> set[
 
 def check_against_pixels(mask: np.ndarray) -> None:
     coverage = polygonize(labels_of(mask))
-    found = geometries(coverage)
+    found = geometries(coverage, corners_only=True)
     theirs = list(shapes(mask, mask=mask != UNLABELLED, connectivity=4, transform=NORTH_UP))
     assert len(found) == len(theirs)
     assert normalised(found, coverage.ids.tolist()) == normalised(
@@ -143,8 +100,8 @@ def arrays(coverage: Coverage) -> Iterator[np.ndarray]:
 @settings(max_examples=30, deadline=None)
 @given(masks(), st.sampled_from(TRANSFORMS))
 def test_every_grid_is_followed_exactly(mask: np.ndarray, transform: Affine) -> None:
-    placed = geometries(polygonize(labels_of(mask, transform)))
-    in_pixels = geometries(polygonize(labels_of(mask, Affine.identity())))
+    placed = geometries(polygonize(labels_of(mask, transform)), corners_only=True)
+    in_pixels = geometries(polygonize(labels_of(mask, Affine.identity())), corners_only=True)
     moved = shapely.transform(in_pixels, lambda xy: np.stack(apply(transform, *xy.T), axis=1))
     assert normalised(placed, range(len(placed))) == normalised(moved, range(len(moved)))
     assert shapely.is_ccw(shapely.get_exterior_ring(placed)).all()
@@ -199,7 +156,7 @@ def test_what_was_written_as_wkb_is_read_again() -> None:
 def test_some_regions_alone() -> None:
     coverage = polygonize(labels_of(AWKWARD["hole in an island in a hole"]))
     assert len(coverage) == 4
-    for region, wanted in enumerate(geometries(coverage)):
+    for region, wanted in enumerate(geometries(coverage, corners_only=True)):
         only = outlines(coverage, region, region + 1, corners_only=True)
         offsets, data = to_wkb(only)
         assert data[: offsets[-1]].tobytes() == shapely.to_wkb(wanted)

@@ -1,12 +1,11 @@
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
+from coverages import Pixels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
-from rasterio.windows import Window
 from scipy import ndimage
 
 from rsseg_cli.classes import UNLABELLED, ClassScheme
@@ -16,17 +15,9 @@ from rsseg_cli.vector.coverage import Coverage, polygonize
 from rsseg_cli.vector.regions import border_lengths, boxes, neighbours
 
 
-@dataclass(frozen=True)
-class Rows:
-    ids: np.ndarray
-
-    def read(self, window: Window) -> np.ndarray:
-        return self.ids[window.row_off : window.row_off + window.height]
-
-
 def coverage_of(mask: np.ndarray) -> Coverage:
     grid = Grid(CRS.from_epsg(32633), from_origin(0, 0, 1, 1), *mask.shape)
-    return polygonize(Labels("mask.tif", grid, ClassScheme.of_values(range(9)), Rows(mask)))
+    return polygonize(Labels("mask.tif", grid, ClassScheme.of_values(range(9)), Pixels(mask)))
 
 
 def numbered(mask: np.ndarray) -> np.ndarray:

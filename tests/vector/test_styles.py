@@ -53,3 +53,33 @@ def test_a_second_layer_has_a_style_of_its_own(layers: Path) -> None:
         rows = database.execute(f"SELECT {columns} FROM layer_styles ORDER BY id").fetchall()
     assert [row[:-1] for row in rows] == [("", "", "one", "geom", 1), ("", "", "two", "shape", 1)]
     assert [len(drawn(row[-1])) for row in rows] == [2, 0]
+
+
+def style_of(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as database:
+        ((qml,),) = database.execute("SELECT styleQML FROM layer_styles").fetchall()
+    return str(qml)
+
+
+def test_a_style_that_is_there_takes_up_new_classes_and_keeps_the_rest(
+    layers: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_style(layers, "one", SCHEME)
+    before = drawn(style_of(layers))
+    add_style(layers, "one", SCHEME)
+    assert drawn(style_of(layers)) == before
+    add_style(layers, "one", ClassScheme.of_names([("lake", (1,), "#112233"), ("road & rail", (9,), "#445566")]))
+    assert drawn(style_of(layers)) == before | {"9": ("road & rail", "68,85,102,255")}
+    assert [record.getMessage() for record in caplog.records] == ["lake is drawn as water, as the layer one has it"]
+
+
+@pytest.mark.parametrize("qml", ["<qgis><renderer-v2 type='singleSymbol'/></qgis>", "<!ENTITY x><qgis/>", "no XML"])
+def test_a_style_of_another_kind_is_left_alone_and_that_is_said(
+    layers: Path, caplog: pytest.LogCaptureFixture, qml: str
+) -> None:
+    add_style(layers, "one", SCHEME)
+    with closing(sqlite3.connect(layers)) as database, database:
+        database.execute("UPDATE layer_styles SET styleQML = ?", (qml,))
+    add_style(layers, "one", SCHEME)
+    assert style_of(layers) == qml
+    assert "keeps its own style" in caplog.text

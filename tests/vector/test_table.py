@@ -1,12 +1,10 @@
-from dataclasses import dataclass
-
 import numpy as np
 import pyarrow
 import pytest
 import shapely
 from affine import Affine
+from coverages import Pixels
 from rasterio.crs import CRS
-from rasterio.windows import Window
 
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.errors import RssegError
@@ -21,17 +19,9 @@ SCHEME = ClassScheme.of_names([("water", (0,), None), ("forêt", (2,), None)])
 MASK = np.random.default_rng(5).choice(np.array([0, 2, UNLABELLED], np.uint8), (20, 30))
 
 
-@dataclass(frozen=True)
-class Rows:
-    ids: np.ndarray
-
-    def read(self, window: Window) -> np.ndarray:
-        return self.ids[window.row_off : window.row_off + window.height]
-
-
 def coverage_of(mask: np.ndarray, crs: CRS | None) -> Coverage:
     grid = Grid(crs, Affine(2, 0, 400_000, 0, -2, 5_400_000), *mask.shape)
-    return polygonize(Labels("mask.tif", grid, SCHEME, Rows(mask)))
+    return polygonize(Labels("mask.tif", grid, SCHEME, Pixels(mask)))
 
 
 def test_every_polygon_has_its_uid_class_and_size() -> None:

@@ -1,10 +1,8 @@
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from affine import Affine
+from coverages import Pixels
 from rasterio.crs import CRS
-from rasterio.windows import Window
 
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.raster.grid import Grid
@@ -19,18 +17,10 @@ FAR_OUT = Affine(0.01, 0, -19_999_999.99, 0, -0.01, 9_999_999.99)
 MASK = np.random.default_rng(5).choice(np.array([0, 1, 254, UNLABELLED], np.uint8), (40, 50))
 
 
-@dataclass(frozen=True)
-class Rows:
-    ids: np.ndarray
-
-    def read(self, window: Window) -> np.ndarray:
-        return self.ids[window.row_off : window.row_off + window.height]
-
-
 def coverage_of(
     mask: np.ndarray, transform: Affine = NORTH_UP, strip_rows: int = 512, crs: CRS | None = UTM
 ) -> Coverage:
-    labels = Labels("mask.tif", Grid(crs, transform, *mask.shape), ClassScheme.of_values(range(255)), Rows(mask))
+    labels = Labels("mask.tif", Grid(crs, transform, *mask.shape), ClassScheme.of_values(range(255)), Pixels(mask))
     return polygonize(labels, strip_rows)
 
 

@@ -1,7 +1,7 @@
 import os
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas
@@ -9,9 +9,9 @@ import numpy as np
 import pyogrio
 import pytest
 import shapely
+from coverages import Pixels
 from faults import SCHEME, TRANSFORM, UTM, write_squares
 from rasterio.crs import CRS
-from rasterio.windows import Window
 
 from rsseg_cli import delivery
 from rsseg_cli.classes import UNLABELLED
@@ -130,20 +130,12 @@ def test_a_geopackage_that_another_program_holds_open_in_wal_mode(path: Path) ->
 # --- the regions of a label map
 
 
-@dataclass(frozen=True)
-class Rows:
-    ids: np.ndarray
-
-    def read(self, window: Window) -> np.ndarray:
-        return self.ids[window.row_off : window.row_off + window.height]
-
-
 MASK = np.random.default_rng(1).choice(np.array([1, 2, 3, UNLABELLED], np.uint8), (60, 80))
 NOTHING = np.full((4, 4), UNLABELLED, np.uint8)
 
 
 def coverage_of(mask: np.ndarray, crs: CRS | None = UTM) -> Coverage:
-    return polygonize(Labels("mask.tif", Grid(crs, TRANSFORM, *mask.shape), SCHEME, Rows(mask)))
+    return polygonize(Labels("mask.tif", Grid(crs, TRANSFORM, *mask.shape), SCHEME, Pixels(mask)))
 
 
 def write_regions(path: Path, mask: np.ndarray, crs: CRS | None = UTM, layer: str = "classes", **options: bool) -> None:

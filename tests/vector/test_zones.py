@@ -1,16 +1,16 @@
 """What other rasters hold within regions, held against counting pixels region by region."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from coverages import Pixels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
-from rasterio.windows import Window
 from scipy import ndimage
 
 from rsseg_cli.classes import UNLABELLED, ClassScheme
@@ -27,16 +27,10 @@ HALF_METRE = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
 PATCHES = np.random.default_rng(3).choice(np.array([0, 1, 2, UNLABELLED], np.uint8), (23, 31)).repeat(4, 0).repeat(4, 1)
 
 
-@dataclass(frozen=True)
-class Rows:
-    ids: np.ndarray
-
-    def read(self, window: Window) -> np.ndarray:
-        return self.ids[window.row_off : window.row_off + window.height]
-
-
 def coverage_of(mask: np.ndarray, transform: Affine = HALF_METRE) -> Coverage:
-    return polygonize(Labels("m.tif", Grid(UTM33, transform, *mask.shape), ClassScheme.of_values(range(9)), Rows(mask)))
+    return polygonize(
+        Labels("m.tif", Grid(UTM33, transform, *mask.shape), ClassScheme.of_values(range(9)), Pixels(mask))
+    )
 
 
 def flooded(mask: np.ndarray) -> np.ndarray:
