@@ -4,6 +4,7 @@ import ctypes
 import importlib.util
 import logging
 import os
+import re
 from pathlib import Path
 
 KEEP_VARIABLE = "RSSEG_KEEP_PROJ_DATA"
@@ -14,6 +15,9 @@ CACHE_MIB = "32"
 # mallopt's names for: from this size on ask the system; beyond this much that is free give it back; how many heaps.
 M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX = -3, -1, -8
 KEPT_BYTES = 2**31 - 1
+
+MEMORY = Path("/proc/meminfo")
+CONTAINER_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"))
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +40,23 @@ def keep_freed_memory() -> None:
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(M_ARENA_MAX, 1)
+
+
+def free_memory() -> int:
+    """Bytes that are free for this process; more than anybody has where the system does not say."""
+    found = re.search(r"MemAvailable:\s+(\d+) kB", _text(MEMORY))
+    limit, used = (_text(path).strip() for path in CONTAINER_MEMORY)
+    free = [int(found[1]) << 10] if found else []
+    if limit.isdigit() and used.isdigit():  # a container may have less than its machine; without a limit it says "max"
+        free.append(int(limit) - int(used))
+    return min(free, default=2**63 - 1)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def _set_aside_foreign_data() -> None:

@@ -56,9 +56,18 @@ class Corners:
         return order[self.has_edge(SOUTH)[order]], order[self.has_edge(NORTH)[order]]
 
 
-def find_corners(ids: Ids, height: int, width: int, strip_rows: int = STRIP_ROWS) -> Corners:
+class CornersError(ValueError):
+    """More than there is room for."""
+
+
+def find_corners(ids: Ids, height: int, width: int, strip_rows: int = STRIP_ROWS, most: int | None = None) -> Corners:
     """All corners of a raster, read in strips of its full width."""
-    found = [_corners_in(rows, top) for top, rows in _slices(ids, height, width, strip_rows)]
+    found, count = [], 0
+    for top, rows in _slices(ids, height, width, strip_rows):
+        found.append(_corners_in(rows, top))
+        count += len(found[-1][0])
+        if most is not None and count > most:
+            raise CornersError
     x, y, around = (np.concatenate(parts, axis=-1) for parts in zip(*found, strict=True))
     return Corners(x, y, around)
 

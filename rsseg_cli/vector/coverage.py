@@ -15,18 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsseg_cli.classes import UNLABELLED
+from rsseg_cli.environment import free_memory
 from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import Labels
 from rsseg_cli.vector.arcs import Arcs, trace_arcs
 from rsseg_cli.vector.chains import Indices, Offsets, offsets_of
-from rsseg_cli.vector.corners import STRIP_ROWS, Corners, find_corners, stable_order
+from rsseg_cli.vector.corners import STRIP_ROWS, Corners, CornersError, find_corners, stable_order
 from rsseg_cli.vector.holes import find_shells, top_corners
 from rsseg_cli.vector.rings import Rings, ring_of_sides, trace_rings
 
 NOTHING = -1
 # Sides, of which noise has four a corner, are counted in 32 bits.
 MAX_CORNERS = 1 << 29
+# What a map of land cover takes while its lines are smoothed.
+BYTES_A_CORNER = 200
 
 
 @dataclass(frozen=True)
@@ -104,14 +107,15 @@ def chosen(coverage: Coverage, regions: NDArray[np.int64]) -> Coverage:
 
 
 def _corners_of(labels: Labels, strip_rows: int) -> Corners:
-    corners = find_corners(labels, *labels.grid.shape, strip_rows)
-    if len(corners) > MAX_CORNERS:
+    most = min(MAX_CORNERS, free_memory() // BYTES_A_CORNER)
+    try:
+        return find_corners(labels, *labels.grid.shape, strip_rows, most)
+    except CornersError as problem:
         raise RssegError(
-            f"{labels.path}: the borders in it have {len(corners)} corners, more than {MAX_CORNERS}",
+            f"{labels.path}: the borders in it have more than {most} corners, which is more than memory holds",
             "if it is noise, filter it first (rio sieve); else cut the map into parts",
             file=labels.path,
-        )
-    return corners
+        ) from problem
 
 
 def _regions(corners: Corners, arcs: Arcs, rings: Rings, areas: NDArray[np.int64], tops: Indices) -> Indices:

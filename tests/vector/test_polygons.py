@@ -68,7 +68,7 @@ def check_against_pixels(mask: np.ndarray) -> None:
         np.testing.assert_array_equal(burnt, mask)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(masks())
 def test_polygons_are_those_of_gdal_and_give_the_pixels_back(mask: np.ndarray) -> None:
     check_against_pixels(mask)
@@ -164,6 +164,13 @@ def test_some_regions_alone() -> None:
 
 def test_more_corners_than_can_be_counted_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_CORNERS", 8)
-    with pytest.raises(RssegError, match=r"mask\.tif: .* 9 corners") as refused:
+    with pytest.raises(RssegError, match=r"mask\.tif: .* more than 8 corners") as refused:
         polygonize(labels_of(drawn("01", "23")))
     assert "filter" in refused.value.hint
+
+
+def test_more_corners_than_memory_holds_are_refused_before_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "free_memory", lambda: 8 * module.BYTES_A_CORNER)
+    with pytest.raises(RssegError, match="memory"):
+        polygonize(labels_of(drawn("01", "23")))
+    assert len(polygonize(labels_of(drawn("0")))) == 1
