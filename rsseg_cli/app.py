@@ -10,6 +10,7 @@ import typer
 from rsseg_cli import __version__
 from rsseg_cli.commands import adapt, demo, evaluate, info, segment, vectorize
 from rsseg_cli.console import silence_closed_pipe
+from rsseg_cli.errors import Terminated
 
 app = typer.Typer(
     name="rsseg",
@@ -38,10 +39,6 @@ def rsseg(
     """Map land cover and find change in imagery nobody has labelled."""
 
 
-class Terminated(BaseException):
-    """Somebody sent SIGTERM: unwind as for Ctrl-C, so that nothing half-written stays."""
-
-
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
     raise Terminated
 
@@ -51,9 +48,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
-    except Terminated:
-        print("error: terminated\nhint: unfinished outputs were removed; run the command again", file=sys.stderr)
+    except Terminated:  # before the command itself began
         sys.exit(143)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BrokenPipeError:
         silence_closed_pipe()
         sys.exit(1)

@@ -93,6 +93,12 @@ class ClassScheme:
         named = tuple(c for c in self.classes if _name(c) == text.casefold())
         return named or tuple(c for c in self.classes if text in map(str, c.values))
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """What stands for each class on disk: its first value, or its id where those do not tell classes apart."""
+        first = [c.values[0] if c.values else None for c in self.classes]
+        return self.ids if None in first or len(set(first)) < len(first) else tuple(v for v in first if v is not None)
+
     @cached_property
     def _by_value(self) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         pairs = sorted((value, c.id) for c in self.classes for value in c.values)

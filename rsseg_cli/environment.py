@@ -18,6 +18,7 @@ KEPT_BYTES = 2**31 - 1
 
 MEMORY = Path("/proc/meminfo")
 CONTAINER_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"))
+CONTAINER_CACHE = Path("/sys/fs/cgroup/memory.stat")
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ def free_memory() -> int:
     limit, used = (_text(path).strip() for path in CONTAINER_MEMORY)
     free = [int(found[1]) << 10] if found else []
     if limit.isdigit() and used.isdigit():  # a container may have less than its machine; without a limit it says "max"
-        free.append(int(limit) - int(used))
+        cached = re.search(r"^inactive_file (\d+)", _text(CONTAINER_CACHE), re.MULTILINE)
+        free.append(int(limit) - int(used) + int(cached[1] if cached else 0))
     return min(free, default=2**63 - 1)
 
 

@@ -2,7 +2,11 @@
 
 from typing import Literal
 
-Kind = Literal["input", "output", "space", "environment"]
+Kind = Literal["input", "output", "space", "environment", "stopped"]
+
+
+class Terminated(BaseException):
+    """Somebody sent SIGTERM: unwind as for Ctrl-C, so that nothing half-written stays."""
 
 
 class RssegError(Exception):

@@ -13,6 +13,7 @@ from rasterio.windows import Window
 from rsseg_cli.classes import UNLABELLED, ClassScheme, join
 from rsseg_cli.errors import RssegError
 from rsseg_cli.labels import PolygonOptions, is_vector, open_labels
+from rsseg_cli.raster.bands import matched, shared_names
 from rsseg_cli.raster.labels import Ids, Labels, align_labels
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.raster.sources import RASTER_SUFFIXES, list_scenes, open_scene
@@ -59,29 +60,14 @@ def find_scenes(folders: Sequence[str], bands: str | None = None) -> list[Scene]
 def match_bands(
     scene: Scene, wanted: tuple[str, ...], whose: str, options: Sequence[str] = ("--source-bands",)
 ) -> Scene:
-    """The scene with the bands wanted: by name, or by order where as many bands have no name in common.
-
-    Numbers are no names: band 1 of one sensor is not band 1 of another.
-    """
-    own = [name.casefold() for name in scene.names]
-    if own == [name.casefold() for name in wanted]:
-        return scene
-    shared = [name for name in wanted if name.casefold() in own and not name.isdigit()]
-    if len(shared) == len(wanted):
-        return scene.select(",".join(wanted))
-    if not shared and len(own) == len(wanted):
-        logger.info(
-            "%s: its bands %s are taken as %s of %s, in this order",
-            scene.path,
-            ", ".join(scene.names),
-            ", ".join(wanted),
-            whose,
-            extra={"topic": f"by order: {own}"},
-        )
-        return scene
+    """The scene with the bands wanted: by name, or by order where as many bands have no name in common."""
+    found = matched(scene, wanted, f"{', '.join(wanted)} of {whose}")
+    if found is not None:
+        return found
     raise RssegError(
-        f"{scene.path} has {len(own)} bands: {', '.join(scene.names)}; {whose} has {len(wanted)}: {', '.join(wanted)}",
-        _band_hint(shared, wanted, options),
+        f"{scene.path} has {len(scene.bands)} bands: {', '.join(scene.names)}; "
+        f"{whose} has {len(wanted)}: {', '.join(wanted)}",
+        _band_hint(shared_names(scene, wanted), wanted, options),
         file=scene.path,
     )
 

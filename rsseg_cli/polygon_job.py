@@ -20,7 +20,8 @@ from rsseg_cli.vector.merging import Least
 
 CLASS_FILES = (".csv", ".toml", ".qml")
 STDOUT = Path("-")
-NUMBER = r"\d+(?:\.\d*)?|\.\d+"
+# Names that a GeoPackage keeps for itself.
+RESERVED = r"(?i)gpkg|sqlite_|rtree_|layer_styles$"
 # GDAL makes no layer that begins with a sign, and QGIS takes what follows a bar for something else.
 NO_LAYER_NAME = r"^[^\w]+|\|"
 
@@ -91,9 +92,17 @@ def prepared(request: Request, masks: Masks | None = None, *, to_files: bool = T
     _refuse_contradictions(request)
     form = _format(request)
     crs = _crs(request.crs)
+    if form.is_lonlat and crs is not None and not crs.is_geographic:
+        raise RssegError(f"--crs {request.crs}: {form.name} is always longitude and latitude", "leave --crs out")
     scheme, names = _classes(request.classes)
     masks = masks or open_masks(request.masks, scheme)
     if masks.labels.grid.crs is None:
+        if crs is not None:
+            raise RssegError(
+                f"{masks.labels.path}: has no coordinate system: nobody knows where --crs {request.crs} would put it",
+                "leave --crs out, or give the raster its own first: rio edit-info --crs EPSG:NUMBER FILE",
+                file=masks.labels.path,
+            )
         logger.info("%s: has no coordinate system; sizes are in pixels", masks.labels.path)
     labels = remap(masks.labels, request.remap) if request.remap is not None else masks.labels
     job = Job(
@@ -102,7 +111,7 @@ def prepared(request: Request, masks: Masks | None = None, *, to_files: bool = T
         labels,
         _least(request, labels),
         choose(labels, names, "--classes") if names else None,
-        choose(labels, _listed(request.regularize), "--regularize") if request.regularize else frozenset(),
+        _squared(request, labels),
         crs,
         form,
         tuple(_targets(request, masks, form)) if to_files and request.output != STDOUT else (),
@@ -137,7 +146,7 @@ def _refuse_contradictions(request: Request) -> None:
 def _format(request: Request) -> Format:
     if request.output == STDOUT:
         return format_of(STDOUT, "GeoJSONSeq")
-    if request.output is None or request.split is not None:
+    if request.output is None or request.output.is_dir() or request.split is not None:
         return format_of(Path(), request.format or GEOPACKAGE.name, append=request.append)
     return format_of(request.output, request.format, append=request.append)
 
@@ -155,35 +164,53 @@ def _classes(text: str | None) -> tuple[ClassScheme | None, list[str]]:
         return None, []
     if text.lower().endswith(CLASS_FILES):
         return read_classes(text), []
-    return None, _listed(text)
+    return None, _listed(text, "--classes")
 
 
-def _listed(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+def _listed(text: str, option: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise RssegError(f"{option}: names nothing", "leave it out, or fill it in")
+    return names
+
+
+def _squared(request: Request, labels: Labels) -> frozenset[int]:
+    if request.regularize is None:
+        return frozenset()
+    return choose(labels, _listed(request.regularize, "--regularize"), "--regularize")
 
 
 def _least(request: Request, labels: Labels) -> Least:
     everywhere, by_id = 0.0, []
-    for entry in _listed(request.min_area or ""):
+    for entry in _listed(request.min_area, "--min-area") if request.min_area is not None else []:
         name, _, size = entry.rpartition("=")
-        if not re.fullmatch(NUMBER, size.strip()):
-            raise RssegError(f"--min-area {entry}: {size} is no area", "write it as in --min-area 500,building=25")
         if name:
-            by_id += [(number, float(size)) for number in choose(labels, [name], "--min-area")]
+            by_id += [(number, _area(size)) for number in choose(labels, [name], "--min-area")]
         else:
-            everywhere = float(size)
+            everywhere = _area(size)
     return Least.of(everywhere, by_id, request.fill_holes)
+
+
+def _area(text: str) -> float:
+    try:
+        size = float(text)
+    except ValueError:
+        size = -1
+    if not 0 <= size < float("inf"):
+        raise RssegError(f"--min-area: {text} is no area", "write it as in --min-area 500,building=25")
+    return size
 
 
 def _targets(request: Request, masks: Masks, form: Format) -> list[Target]:
     stem = masks.names[0].replace("/", "_") + ("_mosaic" if len(masks.paths) > 1 else "")
     if request.split is None:
-        path = request.output or Path(stem + form.suffixes[0])
+        path = request.output or Path()
+        path = path / (stem + form.suffixes[0]) if path.is_dir() else path
         return [Target(path, _layer(request, path))]
     folder = request.output or Path()
     if not folder.is_dir():
         raise RssegError(
-            f"{folder}: is no folder, and --split writes a file for each district",
+            f"{folder}: there is no folder of this name, and --split writes a file for each district",
             f"make it first: mkdir {folder}",
             file=str(folder),
             kind="output",
@@ -195,10 +222,11 @@ def _targets(request: Request, masks: Masks, form: Format) -> list[Target]:
 
 def _layer(request: Request, path: Path) -> str:
     if request.layer is None:
-        return re.sub(NO_LAYER_NAME, "", path.stem) or "polygons"
-    if re.search(NO_LAYER_NAME, request.layer) or not request.layer:
+        name = re.sub(NO_LAYER_NAME, "", path.stem)
+        return "polygons" if not name or re.match(RESERVED, name) else name
+    if re.search(NO_LAYER_NAME, request.layer) or re.match(RESERVED, request.layer) or not request.layer:
         raise RssegError(
             f"--layer {request.layer}: is no name for a layer",
-            "begin with a letter or a number, and leave out | (neither GDAL nor QGIS would find the layer)",
+            "begin with a letter or a number, but not with gpkg, sqlite_ or rtree_, and leave out |",
         )
     return request.layer

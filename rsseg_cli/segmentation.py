@@ -14,6 +14,7 @@ from rsseg_cli.errors import RssegError
 from rsseg_cli.job import Job, Outputs, Precision, Settings
 from rsseg_cli.model_file import read_card
 from rsseg_cli.progress import Track, untracked
+from rsseg_cli.raster.bands import listed, matched
 from rsseg_cli.raster.dataset import is_local
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.raster.sources import is_band_files, list_scenes, open_mosaic
@@ -241,35 +242,19 @@ def _refuse_other_scale(scene: Scene, gsd_m: float | None) -> None:
 
 def with_bands(scene: Scene, wanted: tuple[str, ...]) -> Scene:
     """By name where the names agree, by order where as many bands have no name in common."""
-    names = {name.casefold() for name in scene.names}
-    # Bands without names are called 1, 2, 3: the 3 of seven bands and the 3 of twelve have nothing in common.
-    shared = [name for name in wanted if name.casefold() in names and not name.isdigit()]
-    if len(shared) == len(wanted):
-        return scene.select(",".join(wanted))
-    if len(scene.bands) == len(wanted) and not shared:
-        if scene.names != wanted:
-            logger.info(
-                "%s: its bands %s are taken as the model's %s, in this order",
-                scene.path,
-                _listed(scene.names),
-                _listed(wanted),
-            )
-        return scene
+    found = matched(scene, wanted, f"the model's {listed(wanted)}")
+    if found is not None:
+        return found
     order = ",".join(f"{name}={number}" for number, name in enumerate(wanted, 1))
     hint = f"say which is which: --bands {order}"
     if len(scene.bands) < len(wanted):
         hint = "map scenes that have these bands, or learn a model from the bands that this one has"
     raise RssegError(
-        f"{scene.path} has {len(scene.bands)} band{'s' if len(scene.bands) > 1 else ''}: {_listed(scene.names)}; "
-        f"the model needs {len(wanted)}: {_listed(wanted)}",
+        f"{scene.path} has {len(scene.bands)} band{'s' if len(scene.bands) > 1 else ''}: {listed(scene.names)}; "
+        f"the model needs {len(wanted)}: {listed(wanted)}",
         hint,
         file=scene.path,
     )
-
-
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def label_paths(groups: Sequence[Sequence[str]], output: Path | None) -> list[Path]:

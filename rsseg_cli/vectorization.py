@@ -6,14 +6,13 @@ masks -> one label map -> regions -> fewer regions -> smooth lines -> what is kn
 import logging
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rsseg_cli.classes import ClassScheme
 from rsseg_cli.polygon_job import Job, Request, Target, prepared
@@ -42,11 +41,11 @@ def vectorize(
     output: str | Path | None = None,
     *,
     exact: bool = False,
-    classes: str | Path | None = None,
+    classes: str | Path | Sequence[str] | None = None,
     min_area: str | float | None = None,
     fill_holes: float = 0.0,
     simplify: float = 0.0,
-    regularize: str | None = None,
+    regularize: str | Sequence[str] | None = None,
     confidence: str | Path | None = None,
     remap: str | Path | None = None,
     layer: str | None = None,
@@ -73,7 +72,7 @@ def vectorize(
         min_area=_text(min_area),
         fill_holes=fill_holes,
         simplify=simplify,
-        regularize=regularize,
+        regularize=_text(regularize),
         confidence=_text(confidence),
         remap=_text(remap),
         layer=layer,
@@ -86,11 +85,11 @@ def vectorize(
         job = prepared(replace(request, masks=tuple(map(str, names))), to_files=output is not None)
     else:
         job = prepared(request, _held(mask), to_files=output is not None)
-    draft = drafted(job, track)
     if output is None:
+        *_, draft = track(drafts(job), "polygons", len(_steps(job)) + 1)
         features = _features(job, draft)
         return to_frame(projected(features, job.crs) if job.crs else features)
-    write(job, draft)
+    _carried_out(job, track)
     return Path(output)
 
 
@@ -102,14 +101,25 @@ def _held(array: "DataArray") -> Masks:
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    if value is None or isinstance(value, str):
+        return value
+    return ",".join(map(str, value)) if isinstance(value, Sequence) else str(value)
 
 
 def make_layers(request: Request, started: float, track: Track = untracked) -> dict[str, Any]:
     """Writes what was asked for, and gives what `--json` prints."""
-    job = prepared(request)
-    written = write(job, drafted(job, track))
-    return {**written, "seconds": time.perf_counter() - started}
+    return {**_carried_out(prepared(request), track), "seconds": time.perf_counter() - started}
+
+
+def _carried_out(job: Job, track: Track) -> dict[str, Any]:
+    def steps() -> Iterator[Draft | dict[str, Any]]:
+        for draft in drafts(job):
+            yield draft
+        yield write(job, draft)
+
+    *_, written = track(steps(), "polygons", len(_steps(job)) + 2)
+    assert isinstance(written, dict)
+    return written
 
 
 @dataclass(frozen=True)
@@ -124,15 +134,15 @@ class Draft:
 Step = Callable[[Job, Draft], Draft]
 
 
-def drafted(job: Job, track: Track = untracked) -> Draft:
-    """The polygons of all masks, and what is known of them."""
+def drafts(job: Job) -> Iterator[Draft]:
+    """The polygons of all masks and what is known of them, step by step; the last draft is the finished one."""
     coverage = merged(job.labels, job.least)
-    steps = _steps(job)
-    draft = reduce(
-        lambda draft, step: step(job, draft), track(steps, "polygons", len(steps)), Draft(coverage, coverage)
-    )
+    draft = Draft(coverage, coverage)
+    yield draft
+    for step in _steps(job):
+        draft = step(job, draft)
+        yield draft
     _say_specks(job, draft)
-    return draft
 
 
 def _steps(job: Job) -> list[Step]:
@@ -206,7 +216,8 @@ def _say_specks(job: Job, draft: Draft) -> None:
     if specks > MANY_SPECKS * len(draft.pixels) and not job.least.regions.any() and not job.request.exact:
         pixel = float(job.labels.grid.row_areas()[job.labels.grid.height // 2])
         logger.info(
-            "%d of %d polygons have fewer than %d pixels; --min-area %.3g merges those below ten into their neighbours",
+            "%d of %d polygons have fewer than %d pixels, and lose a part of their area when lines are smoothed: "
+            "--min-area %.3g merges those below ten pixels into their neighbours, --exact leaves all as they are",
             specks,
             len(draft.pixels),
             SPECK_PIXELS,
@@ -224,7 +235,7 @@ def write(job: Job, draft: Draft) -> dict[str, Any]:
     """To the files of the job, or to stdout; what was written."""
     features = _features(job, draft)
     if not features.rows:
-        logger.warning("no polygon: %s", "none of these classes occurs" if job.shown else "nothing is labelled")
+        logger.warning("no polygon is written: %s", _why_nothing(job))
     if not job.targets:
         return {"output": None, "layer": None, **_streamed(job, features)}
     if job.request.split is None:
@@ -243,6 +254,12 @@ def write(job: Job, draft: Draft) -> dict[str, Any]:
         "classes": _summed(entry["classes"] for entry in found),
         "districts": found,
     }
+
+
+def _why_nothing(job: Job) -> str:
+    if job.least.regions.any():
+        return "--min-area leaves none" + (" of these classes" if job.shown else "")
+    return "none of these classes occurs" if job.shown else "nothing is labelled"
 
 
 def _summed(parts: Iterable[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
@@ -287,8 +304,8 @@ class _Tally:
 
     scheme: ClassScheme
     unit: str = "m2"
-    polygons: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
-    areas: NDArray[np.float64] = field(default_factory=lambda: np.zeros(256))
+    polygons: dict[int, int] = field(default_factory=dict)  # by class number
+    areas: dict[int, float] = field(default_factory=dict)
 
     def watching(self, features: Features) -> Features:
         return replace(features, batches=lambda: self._watched(features))
@@ -296,16 +313,18 @@ class _Tally:
     def _watched(self, features: Features) -> "Iterator[pyarrow.RecordBatch]":
         column = next(name for name in features.schema.names if name.startswith("area_"))
         self.unit = column.removeprefix("area_")
-        self.polygons[:], self.areas[:] = 0, 0
+        self.polygons, self.areas = defaultdict(int), defaultdict(float)
         for batch in features.batches():
-            ids = batch["class_id"].to_numpy()
-            self.polygons += np.bincount(ids, minlength=256)
-            self.areas += np.bincount(ids, batch[column].to_numpy(), minlength=256)
+            numbers, place = np.unique(batch["class_id"].to_numpy(), return_inverse=True)
+            areas = np.bincount(place, batch[column].to_numpy(), len(numbers))
+            for number, count, area in zip(numbers, np.bincount(place, minlength=len(numbers)), areas, strict=True):
+                self.polygons[int(number)] += int(count)
+                self.areas[int(number)] += float(area)
             yield batch
 
     def summary(self) -> dict[str, Any]:
         classes = {
-            c.name: {"polygons": int(self.polygons[c.id]), f"area_{self.unit}": float(self.areas[c.id])}
-            for c in self.scheme.classes
+            c.name: {"polygons": self.polygons.get(number, 0), f"area_{self.unit}": self.areas.get(number, 0.0)}
+            for number, c in zip(self.scheme.numbers, self.scheme.classes, strict=True)
         }
-        return {"polygons": int(self.polygons.sum()), "classes": classes}
+        return {"polygons": sum(self.polygons.values()), "classes": classes}

@@ -138,8 +138,9 @@ def test_a_foreign_proj_is_set_aside_with_a_note(rsseg, make_raster, tmp_path: P
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupts_end_cleanly_and_leave_nothing(tmp_path: Path, sent: signal.Signals, code: int) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "rsseg_cli", "demo", "d", "--size", "1024"],
+        [sys.executable, "-m", "rsseg_cli", "demo", "d", "--size", "1024", "--json"],
         cwd=tmp_path,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -147,10 +148,11 @@ def test_interrupts_end_cleanly_and_leave_nothing(tmp_path: Path, sent: signal.S
         time.sleep(0.05)
     time.sleep(0.3)
     process.send_signal(sent)
-    _, said = process.communicate(timeout=30)
+    printed, said = process.communicate(timeout=30)
     assert process.returncode == code
     assert "Traceback" not in said
     assert said.count("error:") == 1
+    assert json.loads(printed)["error"]["kind"] == "stopped"
     assert not [p for p in tmp_path.rglob("*") if p.name.startswith(".")]
 
 

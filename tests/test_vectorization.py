@@ -5,6 +5,7 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import pytest
+import rasterio
 import shapely
 
 from rsseg_cli import open_scene, vectorize
@@ -49,6 +50,32 @@ def test_names_of_classes_in_an_array_are_kept(make_raster) -> None:
     frame = vectorize(labels, classes="house")
     assert frame["class_name"].tolist() == ["house"]
     assert frame.geometry[0].equals(shapely.box(500_002.5, 4_999_994, 500_010, 4_999_998))
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "profile"),
+    [
+        ([16_777_216, 16_777_217, 16_777_219], np.int32, {}),
+        ([0, 255, 0], np.uint8, {}),
+        ([1, 255, 2], np.uint8, {}),
+        ([1, 255, 2], np.uint8, {"nodata": 1}),
+        ([-3, 0, 300], np.int16, {"nodata": -3}),
+    ],
+)
+def test_numbers_of_an_array_mean_what_they_mean_in_a_file(make_raster, values, dtype, profile) -> None:
+    path = make_raster("m.tif", np.array([values], dtype), **profile)
+    with rasterio.open(path) as dataset:
+        stored, nodata = dataset.read(1), dataset.nodata
+    array = open_scene(path).read()[0].copy(data=stored).astype(dtype)
+    array.attrs |= {"nodata": nodata}
+    theirs, mine = vectorize(path, exact=True), vectorize(array, exact=True)
+    assert mine[["uid", "class_id", "class_name"]].equals(theirs[["uid", "class_id", "class_name"]])
+
+
+def test_a_mask_of_yes_and_no(make_raster) -> None:
+    array = open_scene(mask_of(make_raster)).read()[0]
+    frame = vectorize(array == 1, classes=["1"], regularize=["1"], min_area=1e-5)
+    assert frame["area_m2"].tolist() == [8 * 15 * 0.25]
 
 
 def test_measurements_are_no_classes(make_raster) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from rsseg_cli.console import Console, ProgressStyle
-from rsseg_cli.errors import RssegError
+from rsseg_cli.errors import RssegError, Terminated
 
 OUTPUT_PANEL = "What you see"
 AlphaChoice = Literal["auto", "yes", "no"]
@@ -129,6 +129,7 @@ def _run(command: Callable[..., None], console: Console, values: dict[str, Any])
             )
         )
         raise typer.Exit(1) from problem
-    except KeyboardInterrupt as interrupt:
-        console.fail(RssegError("interrupted", "unfinished outputs were removed; run the command again"))
-        raise typer.Exit(130) from interrupt
+    except (KeyboardInterrupt, Terminated) as stop:
+        word, code = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
+        console.fail(RssegError(word, "unfinished outputs were removed; run the command again", kind="stopped"))
+        raise typer.Exit(code) from stop

@@ -8,6 +8,7 @@ import typer
 
 from rsseg_cli.commands.options import Overwrite, with_console
 from rsseg_cli.console import Console
+from rsseg_cli.errors import RssegError
 
 
 @with_console
@@ -21,7 +22,8 @@ def vectorize(
             "--output",
             "-o",
             metavar="FILE|DIR|-",
-            help="A .gpkg, .fgb, .parquet or .geojson; - for a GeoJSON sequence on stdout. Default: MASK.gpkg, here.",
+            help="A .gpkg, .fgb, .parquet or .geojson, or a folder; - for a GeoJSON sequence on stdout. "
+            "Default: MASK.gpkg, here.",
         ),
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Leave the pixels' edges as they are.")] = False,
@@ -36,14 +38,19 @@ def vectorize(
         str | None,
         typer.Option(
             metavar="M2[,CLASS=M2]",
-            help="Merge smaller polygons into the neighbour with the longest shared border: 500,building=25.",
+            help="Merge smaller polygons into the neighbour with the longest shared border, before lines are "
+            "smoothed: 500,building=25.",
         ),
     ] = None,
     fill_holes: Annotated[
         float, typer.Option(metavar="M2", help="Give holes without any class, up to this size, to what lies around.")
     ] = 0.0,
     simplify: Annotated[
-        float, typer.Option(metavar="METRES", help="Leave out bends smaller than this. Shared borders stay shared.")
+        float,
+        typer.Option(
+            metavar="METRES",
+            help="Leave out corners that enclose less than METRES x METRES. Shared borders stay shared.",
+        ),
     ] = 0.0,
     regularize: Annotated[
         str | None, typer.Option(metavar="CLASS,...", help="Give polygons of these classes right angles.")
@@ -53,11 +60,17 @@ def vectorize(
         typer.Option(metavar="RASTER", help="Adds mean, minimum and 10th percentile of this raster to each polygon."),
     ] = None,
     remap: Annotated[
-        str | None, typer.Option(metavar="CSV", help="Merge, rename or leave out classes: lines of from,to.")
+        str | None,
+        typer.Option(
+            metavar="CSV",
+            help="Merge, rename or leave out classes: lines of from,to[,color]. Without a to: left out.",
+        ),
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(metavar="VECTOR:FIELD", help="Write one file for each district, named by this field."),
+        typer.Option(
+            metavar="VECTOR:FIELD", help="FILE[:LAYER]:FIELD of districts. Write a file for each, named by the field."
+        ),
     ] = None,
     layer: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the layer. Default: the file's.")] = None,
     crs: Annotated[
@@ -76,13 +89,15 @@ def vectorize(
 ) -> None:
     """Make clean polygon layers of label maps.
 
-    Lines are as straight as the pixels allow, and neighbours share their borders: no gap, no overlap. Each polygon has
-    a uid, its class, its area and its perimeter; a GeoPackage opens in QGIS in the classes' colours.
+    Lines are as straight as the pixels allow, and neighbours share their borders: no gap, no overlap.
+
+    Each polygon has a uid, its class, its area and its perimeter; a GeoPackage opens in QGIS in the classes' colours.
+    Without a coordinate system, pixels count instead of metres.
 
     Example:  rsseg vectorize map.tif -o map.gpkg --min-area 100,building=20 --regularize building
     """
     started = time.perf_counter()
-    from rsseg_cli.polygon_job import Request
+    from rsseg_cli.polygon_job import STDOUT, Request
     from rsseg_cli.vectorization import make_layers
 
     request = Request(
@@ -103,6 +118,8 @@ def vectorize(
         append=append,
         overwrite=overwrite,
     )
+    if output == STDOUT and console.as_json:
+        raise RssegError("-o - and --json do not go together", "leave one of them out: both print to stdout")
     result = make_layers(request, started, console.track)
-    if result["output"] is not None:  # else the polygons themselves are on stdout
+    if output != STDOUT:
         console.report(result, [entry["output"] for entry in result.get("districts", [result])])

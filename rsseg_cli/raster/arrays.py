@@ -19,8 +19,9 @@ from rasterio.windows import Window
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.grid import Grid
-from rsseg_cli.raster.labels import Labels
+from rsseg_cli.raster.labels import NO_AND_YES, SCAN_PX, Labels
 from rsseg_cli.raster.scene import Band, Scene, measurements
+from rsseg_cli.raster.tiles import blocks
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -62,39 +63,57 @@ def scene_of(array: "DataArray") -> Scene:
 
 def labels_of(array: "DataArray") -> Labels:
     """Class numbers in an array, with the names that `labels_like` left in its attributes if there are any."""
+    array = array.astype(np.uint8) if array.dtype == bool else array
     scene = scene_of(array)
     if len(scene.bands) > 1:
         raise RssegError(f"{scene.path}: has {len(scene.bands)} bands; a label map has one", "take one: array[0]")
-    values = set(np.unique(_numbers(scene, scene.grid.window)).tolist()) - {NO_NUMBER}
-    if array.dtype == np.uint8 and scene.nodata is None and not values <= {0, UNLABELLED}:
-        values -= {UNLABELLED}  # as in a file
+    numbers = HeldNumbers(_in_order(array), scene.nodata, scene.path)
+    found = (np.unique(numbers.read(window)) for window in blocks(scene.grid, SCAN_PX))
+    values = {int(value) for some in found for value in some} - {NO_NUMBER}
+    scheme = _scheme_of(values, array, may_be_unlabelled=array.dtype == np.uint8 and scene.nodata is None)
+    return Labels(scene.path, scene.grid, scheme, HeldIds(numbers, scheme))
+
+
+def _scheme_of(values: set[int], array: "DataArray", *, may_be_unlabelled: bool) -> ClassScheme:
+    """What 255 means is settled as for a file."""
+    if may_be_unlabelled and values in ({0, UNLABELLED}, {UNLABELLED}):
+        return NO_AND_YES
     names = {int(number): str(name) for number, name in dict(array.attrs.get("classes") or {}).items()}
-    scheme = ClassScheme.of_values(values, names)
-    return Labels(scene.path, scene.grid, scheme, HeldIds(scene, scheme))
+    return ClassScheme.of_values(values - ({UNLABELLED} if may_be_unlabelled else set()), names)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class HeldNumbers:
+    """Whole numbers of an array, NO_NUMBER where there is none."""
+
+    array: "DataArray"  # (band, y, x)
+    nodata: float | None
+    path: str
+
+    def read(self, window: Window) -> NDArray[np.int64]:
+        rows, cols = window.toslices()
+        raw = self.array.isel(band=0, y=rows, x=cols).values
+        missing = np.isnan(raw) if raw.dtype.kind == "f" else np.zeros(raw.shape, bool)
+        missing |= raw == self.nodata if self.nodata is not None else False
+        whole = np.where(missing, 0, raw).astype(np.int64)
+        if (odd := (whole != raw) & ~missing).any():
+            raise RssegError(
+                f"{self.path}: holds {raw[odd][0]:g}, which is no class number", "a label map holds whole numbers"
+            )
+        return np.where(missing, NO_NUMBER, whole)
+
+
+@dataclass(frozen=True, eq=False)
 class HeldIds:
     """Class ids of an array's numbers."""
 
-    scene: Scene
+    numbers: HeldNumbers
     scheme: ClassScheme
 
     def read(self, window: Window) -> NDArray[np.uint8]:
-        numbers = _numbers(self.scene, window)
+        numbers = self.numbers.read(window)
         known = [value for c in self.scheme.classes for value in c.values]
-        return self.scheme.to_ids(numbers, ~np.isin(numbers, known), self.scene.path)
-
-
-def _numbers(scene: Scene, window: Window) -> NDArray[np.int64]:
-    values = scene.values(window)[0]
-    missing = np.isnan(values)
-    whole = np.where(missing, NO_NUMBER, values).astype(np.int64)
-    if (odd := (whole != values) & ~missing).any():
-        raise RssegError(
-            f"{scene.path}: holds {values[odd][0]:g}, which is no class number", "a label map holds whole numbers"
-        )
-    return whole
+        return self.scheme.to_ids(numbers, ~np.isin(numbers, known), self.numbers.path)
 
 
 def labels_like(

@@ -28,8 +28,8 @@ from rsseg_cli.vector.rings import Rings, ring_of_sides, trace_rings
 NOTHING = -1
 # Sides, of which noise has four a corner, are counted in 32 bits.
 MAX_CORNERS = 1 << 29
-# What a map of land cover takes while its lines are smoothed.
-BYTES_A_CORNER = 200
+# What maps take while slivers are merged and lines are smoothed; noise takes twice as much.
+BYTES_A_CORNER = 300
 
 
 @dataclass(frozen=True)

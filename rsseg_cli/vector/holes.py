@@ -1,5 +1,8 @@
 """Which shell each hole belongs to."""
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,6 +10,9 @@ from rsseg_cli.vector.arcs import Arcs
 from rsseg_cli.vector.chains import Indices, offsets_of
 from rsseg_cli.vector.corners import SOUTH, Corners, stable_order
 from rsseg_cli.vector.rings import Rings, ring_of_sides
+
+# Pieces of edges, a row long, that are looked at together.
+SLICE_EDGES = 1 << 23
 
 
 def top_corners(arcs: Arcs, rings: Rings) -> Indices:
@@ -35,16 +41,36 @@ def _west_of(corners: Corners, at: Indices) -> Indices:
     Each of these corners has an edge south, and the edge in the west bounds the same row of pixels.
     """
     upper, lower = corners.upright
-    begins = offsets_of(corners.y[lower] - corners.y[upper])
-    edge = np.repeat(np.arange(len(upper), dtype=np.int32), np.diff(begins))
-    # Edges come column by column, so that their pixels, sorted by row, lie from west to east.
-    row = (corners.y[upper] - begins[:-1])[edge] + np.arange(begins[-1])
+    rows = np.unique(corners.y[at])  # only these are looked at: long upright edges pass many others
+    first, last = (np.searchsorted(rows, corners.y[ends]).astype(np.int32) for ends in (upper, lower))
+    begun, ended = (np.bincount(ends, minlength=len(rows) + 1)[: len(rows)] for ends in (first, last))
+    passing = np.cumsum(begun - ended)
+    found = [np.empty(0, np.int32)]
+    for begin, end in _slices(passing):
+        here = np.flatnonzero((first < end) & (last > begin))
+        span = (first[here].clip(min=begin), last[here].clip(max=end))
+        asked = np.isin(upper[here], at, assume_unique=True) & (first[here] >= begin)
+        found.append(upper[here[_before(*span, asked)]])
+    return np.concatenate(found)
+
+
+def _slices(passing: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Rows to look at together, by how many edges pass each."""
+    total = np.cumsum(passing)
+    cuts = np.searchsorted(total, np.arange(0, total[-1] if len(total) else 0, SLICE_EDGES), side="right")
+    ends = [*np.unique(cuts[1:]).tolist(), len(passing)]
+    return ((begin, end) for begin, end in pairwise([0, *ends]) if begin < end)
+
+
+def _before(first: Indices, last: Indices, asked: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The edge west of each asked one, in the row where that begins; edges, given by rows, come column by column."""
+    begins = offsets_of((last - first).astype(np.int64))
+    edge = np.repeat(np.arange(len(first)), np.diff(begins))
+    row = (first - begins[:-1])[edge] + np.arange(begins[-1])
     order = stable_order(row.astype(np.int32))
-    is_asked = np.zeros(len(corners), bool)
-    is_asked[at] = True
-    is_first = np.zeros(len(edge), bool)
-    is_first[begins[:-1][is_asked[upper]]] = True
-    return upper[edge[order[np.flatnonzero(is_first[order]) - 1]]]
+    is_asked = np.zeros(len(edge), bool)
+    is_asked[begins[:-1][asked]] = True
+    return edge[order[np.flatnonzero(is_asked[order]) - 1]]
 
 
 def _sides_down(corners: Corners, arcs: Arcs, at: Indices) -> Indices:

@@ -1,6 +1,7 @@
 """Label maps that become one polygon layer: laid upon one another, their classes joined, merged and left out."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -117,9 +118,14 @@ def open_masks(texts: Sequence[str], classes: ClassScheme | None = None) -> Mask
 
 
 def _open(path: str, classes: ClassScheme | None) -> Labels:
-    if is_vector(path):
-        raise RssegError(f"{path}: holds polygons already", "name the label raster that they come from", file=path)
-    return open_label_raster(path, classes)
+    try:
+        return open_label_raster(path, classes)
+    except RssegError as problem:
+        if is_vector(path) and Path(path).exists():  # a GeoPackage may hold a raster too
+            raise RssegError(
+                f"{path}: is no label raster", "it may hold polygons already; name the raster they come from", file=path
+            ) from problem
+        raise
 
 
 def _check(found: Sequence[Labels]) -> None:
@@ -192,7 +198,7 @@ def remap(labels: Labels, path: str) -> Labels:
     for key, members in merged.items():
         kept = next((c for c in members if c.name.casefold() == key), members[0])
         name = names.get(kept.id) or kept.name
-        values = tuple(value for c in members for value in c.values)
+        values = (int(name),) if re.fullmatch(r"-?\d+", name) else tuple(v for c in members for v in c.values)
         classes.append(LabelClass(members[0].id, name, colors.get(key) or kept.color, values))
         table[[c.id for c in members]] = members[0].id
     return replace(labels, scheme=ClassScheme(tuple(classes)), source=MappedIds(labels.source, table))

@@ -34,12 +34,12 @@ class Sizes:
 
 
 def measure(coverage: Coverage) -> Sizes:
-    """Areas and perimeters on the grid's own plane, or on the ellipsoid if its CRS is geographic.
+    """Areas and perimeters on the ground.
 
-    In a projected CRS they are planar: what a GIS computes from the coordinates, times the CRS's unit in metres. True
-    ground is off by the projection's scale: hardly in UTM, but four times smaller at 60 degrees in Web Mercator.
-    In a geographic CRS a step is what it is on the ellipsoid: a piece of a parallel, of a meridian, or straight in
-    longitude and latitude between. Without a CRS, pixels count.
+    Where a projected CRS is true to scale within a percent, such as UTM, they are planar: what a GIS computes from the
+    coordinates, times the CRS's unit in metres. Elsewhere, such as in Web Mercator, each row of pixels has the size
+    that it has on the ellipsoid (`Grid.row_areas`). In a geographic CRS a step is what it is on the ellipsoid: a piece
+    of a parallel, of a meridian, or straight in longitude and latitude between. Without a CRS, pixels count.
     """
     areas, lengths = _of_arcs(coverage.lines, _ruler(coverage.grid))
     sides = coverage.rings.sides
@@ -85,7 +85,9 @@ def _ruler(grid: Grid) -> Callable[[Floats, Floats], Steps]:
     crs = pyproj.CRS(grid.crs.to_wkt())
     factor = crs.axis_info[0].unit_conversion_factor  # to metres or to radians
     if not crs.is_geographic:
-        return _Plane(grid.transform, factor).steps
+        plane, areas = _Plane(grid.transform, factor), grid.row_areas()
+        is_true = np.allclose(areas, abs(grid.transform.determinant) * factor**2, rtol=1e-12)
+        return plane.steps if is_true else _Rows(plane, areas).steps
     geod: Any = crs.get_geod()
     return _Ellipsoid(Affine.scale(factor) @ grid.transform, geod.a, geod.es).steps
 
@@ -101,6 +103,23 @@ class _Plane:
         a, b, _, d, e, _ = self.transform[:6]
         areas = (y[:-1] + dy / 2) * dx * (self.transform.determinant * self.unit_m**2)
         return areas, np.hypot(a * dx + b * dy, d * dx + e * dy) * self.unit_m
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """A plane on which every row of pixels has a scale of its own."""
+
+    plane: _Plane
+    areas: Floats  # of the pixels of each row, in square metres
+
+    def steps(self, x: Floats, y: Floats) -> Steps:
+        below, row = np.concatenate([[0.0], np.cumsum(self.areas)]), np.arange(len(self.areas) + 1)
+        middle = (y[:-1] + y[1:]) / 2
+        first, between, last = (np.interp(at, row, below) for at in (y[:-1], middle, y[1:]))
+        _, lengths = self.plane.steps(x, y)
+        scale = np.interp(middle, row[:-1] + 0.5, np.sqrt(self.areas))
+        nominal = np.sqrt(abs(self.plane.transform.determinant)) * self.plane.unit_m
+        return (first + 4 * between + last) / 6 * np.diff(x), lengths * scale / nominal  # Simpson's rule
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""Small regions given to their neighbours, and holes of nothing filled, so that no gap is left.
+"""Holes of nothing filled, and then small regions given to their neighbours, so that no gap is left.
 
 The smallest goes first: to the neighbour with which it shares the longest border. Merged regions grow, and those that
 have reached their least size stay. A small region that lies in nothing, without a neighbour, goes.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,8 @@ from rsseg_cli.vector.measure import measure
 from rsseg_cli.vector.reclass import reclass
 from rsseg_cli.vector.regions import boxes, neighbours
 
+logger = logging.getLogger(__name__)
+
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
@@ -27,25 +30,29 @@ Numbers = NDArray[np.int64]
 class Least:
     """How large polygons must be at least, in square metres, or square pixels where there is no CRS."""
 
-    regions: NDArray[np.float64]  # by class id; UNLABELLED for holes of nothing
+    regions: Floats  # by class id
+    holes: float  # up to this size, holes of nothing are filled
 
     @classmethod
     def of(cls, everywhere: float, by_id: Sequence[tuple[int, float]] = (), holes: float = 0.0) -> "Least":
-        least = np.full(UNLABELLED + 1, everywhere)
-        least[[number for number, _ in by_id]] = [size for _, size in by_id]
-        least[UNLABELLED] = holes
-        return cls(least)
+        regions = np.full(UNLABELLED + 1, everywhere, np.float64)
+        regions[[number for number, _ in by_id]] = [size for _, size in by_id]
+        return cls(regions, holes)
 
 
 def merged(labels: Labels, least: Least) -> Coverage:
-    """The regions of a label map without those that are too small."""
-    if not least.regions[UNLABELLED]:
-        coverage = polygonize(labels)
-        return _merged(coverage, least.regions, nothing=None) if least.regions.any() else coverage
+    """The regions of a label map without holes and without regions that are too small."""
+    coverage = _without_holes(labels, least.holes) if least.holes else polygonize(labels)
+    return _merged(coverage, measure(coverage).areas, least.regions) if least.regions.any() else coverage
+
+
+def _without_holes(labels: Labels, largest: float) -> Coverage:
     nothing = _unused_id(labels)
-    by_id = least.regions.copy()
-    by_id[nothing] = by_id[UNLABELLED]
-    return _merged(polygonize(replace(labels, source=_Filled(labels.source, nothing))), by_id, nothing)
+    coverage = polygonize(replace(labels, source=_Filled(labels.source, nothing)))
+    surroundings = (coverage.ids == nothing) & _at_frame(coverage)
+    least = np.zeros(UNLABELLED + 1)
+    least[nothing] = np.nextafter(largest, np.inf)
+    return _merged(coverage, np.where(surroundings, np.inf, measure(coverage).areas), least, nothing)
 
 
 @dataclass(frozen=True)
@@ -72,20 +79,18 @@ def _unused_id(labels: Labels) -> int:
     return free[-1]
 
 
-def _merged(coverage: Coverage, least: Floats, nothing: int | None) -> Coverage:
-    is_nothing = coverage.ids == nothing if nothing is not None else np.zeros(len(coverage), bool)
-    areas = np.where(is_nothing & _at_frame(coverage), np.inf, measure(coverage).areas)
-    graph = _Graph(coverage.ids, areas, *_borders(coverage, is_nothing))
+def _merged(coverage: Coverage, areas: Floats, least: Floats, nothing: int | None = None) -> Coverage:
+    graph = _Graph(coverage.ids, areas, *_borders(coverage))
     owner = np.arange(len(coverage))
     while len(small := graph.smallest(least)):
         onto = graph.onto(small)
         owner = onto[owner]
         graph = graph.joined(onto)
-    alone = graph.areas < least[graph.ids]
-    ids = np.where(alone, UNLABELLED, graph.ids)[owner].astype(np.uint8)
-    if nothing is not None:
-        ids[ids == nothing] = UNLABELLED
-    return reclass(coverage, ids)
+    alone = (graph.areas < least[graph.ids]) & (owner == np.arange(len(owner)))
+    if alone.any():
+        logger.info("%d polygons are too small, and left out: nothing is mapped around them", np.count_nonzero(alone))
+    goes = alone | (graph.ids == nothing)
+    return reclass(coverage, np.where(goes, UNLABELLED, graph.ids)[owner].astype(np.uint8))
 
 
 def _at_frame(coverage: Coverage) -> NDArray[np.bool_]:
@@ -94,13 +99,11 @@ def _at_frame(coverage: Coverage) -> NDArray[np.bool_]:
     return np.asarray((west == 0) | (north == 0) | (east == width) | (south == height))
 
 
-def _borders(coverage: Coverage, is_nothing: NDArray[np.bool_]) -> tuple[Numbers, Floats]:
+def _borders(coverage: Coverage) -> tuple[Numbers, Floats]:
     """(pairs of regions that share a border, how long it is)."""
     found = neighbours(coverage)
-    transform = coverage.grid.transform
-    lengths = found.lengths @ (np.hypot(transform.a, transform.d), np.hypot(transform.b, transform.e))
-    # Nothing is a neighbour only to those that have no other.
-    return found.pairs, np.where(is_nothing[found.pairs].any(axis=1), lengths * 1e-9, lengths)
+    across, down = coverage.grid.pixel_size
+    return found.pairs, found.lengths[:, 0] * across + found.lengths[:, 1] * down
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ def write_layer(file: Path, features: Features, layer: str, driver: str, *, appe
             geometry_type="Polygon",
             crs=features.crs and features.crs.to_wkt(),
             append=append,
+            # Older GDAL warns of every newer version, each time it opens one.
+            dataset_options={"VERSION": "1.3"} if driver == "GPKG" and not append else None,
         )
 
 

@@ -29,11 +29,6 @@ def neighbours(coverage: Coverage) -> Neighbours:
     return Neighbours(np.stack(np.divmod(keys, len(coverage)), axis=1), np.stack(lengths, axis=1).astype(np.int64))
 
 
-def border_lengths(coverage: Coverage) -> NDArray[np.int64]:
-    """(region, 2) of shells and holes."""
-    return _over_regions(np.add, coverage, _arc_lengths(coverage.lines))
-
-
 def boxes(coverage: Coverage) -> NDArray[np.int32]:
     """(region, 4) west, north, east and south end."""
     points, begins = np.stack([coverage.lines.x, coverage.lines.y], axis=1), coverage.lines.offsets[:-1]

@@ -1,6 +1,7 @@
 """Fewer points in the lines of a coverage, at the price of small shapes along them."""
 
 from dataclasses import replace
+from math import log2, sqrt
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,15 @@ def simplified(coverage: Coverage, tolerance_m: float) -> Coverage:
     if not len(coverage):
         return coverage
     across, down = coverage.grid.pixel_m or (1.0, 1.0)
-    on_ground = replace(coverage, grid=replace(coverage.grid, transform=Affine.scale(across, down)))
-    polygons = np.concatenate([_polygons(on_ground), _pins(on_ground)])
-    left = shapely.get_coordinates(shapely.coverage_simplify(polygons, tolerance_m))
+    # Pixels are taken as square, or as twice or four times as long as wide: then coordinates stay what they are, and
+    # what does not touch here will not touch on the map.
+    stretch = 2.0 ** round(log2(across / down))
+    tolerance = tolerance_m / sqrt(across * down / stretch)
+    stretched = replace(coverage, grid=replace(coverage.grid, transform=Affine.scale(stretch, 1)))
+    polygons = np.concatenate([_polygons(stretched), _pins(stretched)])
+    left = shapely.get_coordinates(shapely.coverage_simplify(polygons, tolerance))
     lines = coverage.lines
-    kept = np.isin(_pairs(lines.x * across, lines.y * down), _pairs(*left.T))
+    kept = np.isin(_pairs(lines.x * stretch, lines.y), _pairs(*left.T))
     return replace(coverage, lines=_with_points(lines, kept))
 
 

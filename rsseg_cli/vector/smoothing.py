@@ -28,6 +28,7 @@ SLIDE_PX = 0.45
 # than pixels make survive, and round shapes do not shrink.
 ROUNDS = 8
 SHARES = (0.5, -0.53)
+STEP_PX = 2.0**-10
 # A corner between edges as long as this was drawn, not made by pixels.
 DRAWN_PX = 3
 # Regions of fewer pixels would be pressed flat between their neighbours: their points do not slide.
@@ -115,12 +116,13 @@ def _slid(coverage: Coverage, path: Path) -> tuple[Floats, Floats]:
     """Points moved along their gates, step by step, to where lines between their neighbours pass."""
     x, y = path.x.copy(), path.y.copy()
     is_firm = _is_firm(coverage)
-    gates, nodes = _Gates.of(path, is_firm), _Nodes.of(coverage, path, is_firm)
+    gates, nodes = _Gates.of(path, is_firm, coverage.grid.shape), _Nodes.of(coverage, path, is_firm)
     for _ in range(ROUNDS):
         for share in SHARES:
             gates.slide(x, y, share)
             nodes.slide(x, y, share)
-    return x, y
+    # Rounded to what arithmetic on coordinates keeps, wherever on Earth they lie.
+    return np.round(x / STEP_PX) * STEP_PX, np.round(y / STEP_PX) * STEP_PX
 
 
 def _is_firm(coverage: Coverage) -> Flags:
@@ -128,6 +130,13 @@ def _is_firm(coverage: Coverage) -> Flags:
     return np.asarray(
         ((coverage.pixels < FIRM_PIXELS)[coverage.region] & (coverage.region != NOTHING)).reshape(-1, 2).any(axis=1)
     )
+
+
+def _along_frame(path: Path, frame: tuple[int, int]) -> Flags:
+    """Gates through which lines go along the raster's frame, and not out of it."""
+    height, width = frame
+    upright = (path.dx == 0) & np.isin(path.x, (0, width))
+    return np.asarray(upright | (path.dy == 0) & np.isin(path.y, (0, height)))
 
 
 @dataclass(frozen=True)
@@ -141,9 +150,10 @@ class _Gates:
     closing: Numbers  # (2, ring) the first and the last point of rings, which are one
 
     @classmethod
-    def of(cls, path: Path, is_firm: Flags) -> "_Gates":
+    def of(cls, path: Path, is_firm: Flags, frame: tuple[int, int]) -> "_Gates":
         first, last = path.offsets[:-1], path.offsets[1:] - 1
         free = ((path.dx != 0) | (path.dy != 0)) & ~np.repeat(is_firm, np.diff(path.offsets))
+        free &= ~_along_frame(path, frame)
         closing = np.stack([first, last])[:, free[first]]
         free[closing[1]] = False
         at = np.flatnonzero(free)

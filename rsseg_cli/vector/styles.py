@@ -63,14 +63,15 @@ def _grown(qml: str, scheme: ClassScheme, layer: str) -> str:
         logger.warning("the layer %s keeps its own style, which may not show all classes", layer)
         return qml
     labels = {entry.get("value"): entry.get("label") for entry in categories}
-    for c in scheme.classes:
-        if labels.get(str(c.id), c.name) != c.name:
-            logger.warning("%s is drawn as %s, as the layer %s has it", c.name, labels[str(c.id)], layer)
-    new = [c for c in scheme.classes if str(c.id) not in labels]
+    numbered = list(zip(map(str, scheme.numbers), scheme.classes, strict=True))
+    for number, c in numbered:
+        if labels.get(number, c.name) != c.name:
+            logger.warning("%s is drawn as %s, as the layer %s has it", c.name, labels[number], layer)
+    new = [(number, c) for number, c in numbered if number not in labels]
     taken = {symbol.get("name") for symbol in symbols}
     free = (str(number) for number in count() if str(number) not in taken)
-    for name, c in zip(free, new, strict=False):
-        categories.append(ElementTree.fromstring(_category(name, c)))  # noqa: S314 - our own
+    for name, (number, c) in zip(free, new, strict=False):
+        categories.append(ElementTree.fromstring(_category(name, number, c)))  # noqa: S314 - our own
         symbols.append(ElementTree.fromstring(_symbol(name, c)))  # noqa: S314 - our own
     return DOCTYPE + ElementTree.tostring(root, encoding="unicode") if new else qml
 
@@ -84,7 +85,8 @@ def _parsed(qml: str) -> ElementTree.Element | None:
 
 def polygon_qml_of(scheme: ClassScheme) -> str:
     """A QGIS style that fills each class with its colour, by the field class_id."""
-    categories = "\n".join(_category(str(place), c) for place, c in enumerate(scheme.classes))
+    numbered = enumerate(zip(scheme.numbers, scheme.classes, strict=True))
+    categories = "\n".join(_category(str(place), str(number), c) for place, (number, c) in numbered)
     symbols = "\n".join(_symbol(str(place), c) for place, c in enumerate(scheme.classes))
     return f"""{DOCTYPE}<qgis version="3.22" styleCategories="Symbology">
   <renderer-v2 type="categorizedSymbol" attr="class_id" symbollevels="0" forceraster="0" enableorderby="0">
@@ -99,8 +101,8 @@ def polygon_qml_of(scheme: ClassScheme) -> str:
 """
 
 
-def _category(symbol: str, c: LabelClass) -> str:
-    return f'      <category symbol="{symbol}" value="{c.id}" type="long" label={quoteattr(c.name)} render="true"/>'
+def _category(symbol: str, number: str, c: LabelClass) -> str:
+    return f'      <category symbol="{symbol}" value="{number}" type="long" label={quoteattr(c.name)} render="true"/>'
 
 
 def _symbol(name: str, c: LabelClass) -> str:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from rsseg_cli.classes import ClassScheme
@@ -39,21 +40,29 @@ def attributes(coverage: Coverage, scheme: ClassScheme, pixels: Coverage | None 
     import pyarrow
 
     sizes = measure(coverage)
-    ids = pyarrow.array(coverage.ids)
     names = [next((c.name for c in scheme.classes if c.id == number), None) for number in range(256)]
+    numbers = _numbers(scheme)
     return {
-        "uid": _uid_texts(pixels or coverage),
-        "class_id": ids,
-        "class_name": pyarrow.array(names, pyarrow.string()).take(ids),
+        "uid": _uid_texts(pixels or coverage, numbers),
+        "class_id": pyarrow.array(numbers[coverage.ids]),
+        "class_name": pyarrow.array(names, pyarrow.string()).take(pyarrow.array(coverage.ids)),
         f"area_{sizes.unit}{'2' if sizes.unit == 'm' else ''}": pyarrow.array(sizes.areas),
         f"perimeter_{sizes.unit}": pyarrow.array(sizes.perimeters),
     }
 
 
-def _uid_texts(coverage: Coverage) -> "pyarrow.Array":
+def _numbers(scheme: ClassScheme) -> NDArray[Any]:
+    """By id, the number of each class."""
+    fits = all(abs(number) < 1 << 31 for number in scheme.numbers)
+    table = np.zeros(256, np.int32 if fits else np.int64)
+    table[list(scheme.ids)] = scheme.numbers
+    return table
+
+
+def _uid_texts(coverage: Coverage, numbers: NDArray[Any]) -> "pyarrow.Array":
     import pyarrow
 
-    digits = hex_texts(uids(coverage))
+    digits = hex_texts(uids(coverage, numbers[coverage.ids]))
     # Offsets of 64 bits: those of 32 end at 2 GiB of text.
     offsets = np.arange(len(digits) + 1, dtype=np.int64) * UID_DIGITS
     buffers = [None, pyarrow.py_buffer(offsets), pyarrow.py_buffer(digits)]

@@ -1,5 +1,7 @@
 """Names of polygons that stay the same from run to run."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,8 +10,8 @@ from rsseg_cli.vector.coverage import Coverage
 PLACE_BITS = 28
 
 
-def uids(coverage: Coverage) -> NDArray[np.uint64]:
-    """A number for each region: its class id (8 bits), and the row and column of its first pixel (28 bits each).
+def uids(coverage: Coverage, numbers: NDArray[Any]) -> NDArray[np.uint64]:
+    """A number for each region: the last 8 bits of its class's, and the row and column of its first pixel (28 each).
 
     They are counted from the origin of the coordinate system in pixels like these, so that a mask cut out of a larger
     one gives the same numbers. A region's own pixels alone decide: no two of a mask share a number, and none changes
@@ -20,7 +22,7 @@ def uids(coverage: Coverage) -> NDArray[np.uint64]:
     tops = np.minimum.reduceat(lines.y.astype(np.int64) * width + lines.x.astype(np.int64), lines.offsets[:-1])
     tops = np.minimum.reduceat(tops[rings.sides >> 1], rings.offsets[coverage.parts[:-1]])
     row, col = (_within_bits(place) for place in _on_lattice(coverage, *np.divmod(tops, width)))
-    return coverage.ids.astype(np.uint64) << np.uint64(2 * PLACE_BITS) | row << np.uint64(PLACE_BITS) | col
+    return (numbers & 0xFF).astype(np.uint64) << np.uint64(2 * PLACE_BITS) | row << np.uint64(PLACE_BITS) | col
 
 
 def hex_texts(numbers: NDArray[np.uint64]) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """Polygon layers on disk, complete and checked before they have their name."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,17 +12,15 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from rsseg_cli.classes import ClassScheme
 from rsseg_cli.delivery import deliver, failure
 from rsseg_cli.errors import RssegError
-from rsseg_cli.vector.coverage import Coverage
 from rsseg_cli.vector.formats import GEOPACKAGE, Format, format_of
 from rsseg_cli.vector.geopackage import Place, place_in_copy
 from rsseg_cli.vector.names import refuse_disguised
 from rsseg_cli.vector.ogr import no_crs_is_meant
 from rsseg_cli.vector.styles import add_style
-from rsseg_cli.vector.table import Features, features_of
+from rsseg_cli.vector.table import Features
 
 if TYPE_CHECKING:
     import geopandas
-    import pyarrow  # type: ignore[import-untyped]
 
 
 def write_features(
@@ -60,22 +58,6 @@ def write_features(
         if form is GEOPACKAGE:
             add_style(file, place.layer, scheme)
         file.rename(folder / path.name)
-
-
-def write_polygons(
-    path: Path,
-    coverage: Coverage,
-    columns: "Mapping[str, pyarrow.Array]",
-    scheme: ClassScheme,
-    layer: str,
-    *,
-    corners_only: bool = True,
-    overwrite: bool = False,
-    inputs: Iterable[str] = (),
-) -> None:
-    """The regions of a label map and what is known of them as one layer of a new file."""
-    features = features_of(coverage, columns, corners_only=corners_only)
-    write_features(path, features, scheme, layer, overwrite=overwrite, inputs=inputs)
 
 
 def write_geopackage(
@@ -143,6 +125,6 @@ def _verify(form: Format, file: Path, layer: str, wanted: tuple[int, int], targe
 
 def _file_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
     """What the libraries raise that write and read."""
-    from pyarrow import ArrowException
+    from pyarrow import ArrowException  # type: ignore[import-untyped]
 
     return OSError, DataSourceError, DataLayerError, sqlite3.Error, ArrowException, *others

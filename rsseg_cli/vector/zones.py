@@ -282,8 +282,6 @@ def source_column(coverage: Coverage, masks: Masks, strip_rows: int = STRIP_ROWS
     import pyarrow.compute  # type: ignore[import-untyped]
 
     names = pyarrow.array(masks.names, pyarrow.large_string())
-    if len(names) == 1:
-        return pyarrow.repeat(names[0], len(coverage))
     zones = _zones(coverage, masks.origins.read, strip_rows)
     keys = np.unique(np.concatenate([_pairs(regions, origins) for _, regions, origins in zones]))
     region, mask = keys >> CODE_BITS, keys & CODES

@@ -96,7 +96,7 @@ def test_every_format_holds_the_same(rsseg, tmp_path: Path, name: str) -> None:
 
 
 def test_a_stream_of_features_on_stdout(rsseg) -> None:
-    ended = rsseg("vectorize", TRUTH, "-o", "-", "--classes", "building", "--json")
+    ended = rsseg("vectorize", TRUTH, "-o", "-", "--classes", "building")
     features = [json.loads(line) for line in ended.stdout.splitlines()]
     assert len(features) > 5
     assert {feature["properties"]["class_name"] for feature in features} == {"building"}
@@ -207,7 +207,7 @@ def test_an_empty_map_gives_an_empty_layer_and_says_so(rsseg, make_raster, tmp_p
     mask = make_raster("empty.tif", np.full((5, 5), 255, np.uint8), nodata=255)
     ended = rsseg("vectorize", mask, "-o", "m.gpkg")
     assert ended.returncode == 0, ended.stderr
-    assert "no p" in ended.stderr
+    assert "no polygon is written: nothing is labelled" in ended.stderr
     frame = read(tmp_path / "m.gpkg")
     assert len(frame) == 0
     assert {"uid", "class_id", "class_name", "area_m2", "perimeter_m"} <= set(frame.columns)
@@ -236,6 +236,12 @@ def test_an_empty_map_gives_an_empty_layer_and_says_so(rsseg, make_raster, tmp_p
         (["mask.tif", "--simplify", "nan"], "--simplify"),
         (["mask.tif", "--layer", "a|b"], "--layer"),
         (["mask.tif", "-o", "-", "-f", "GPKG"], "--format"),
+        (["mask.tif", "-o", "-", "--json"], "--json"),
+        (["mask.tif", "--layer", "layer_styles"], "--layer"),
+        (["mask.tif", "--classes", ","], "--classes"),
+        (["mask.tif", "--min-area", "-5"], "500,building=25"),
+        (["mask.tif", "--crs", "EPSG:3857", "-o", "m.geojson"], "GeoJSON"),
+        (["plain.tif", "--crs", "EPSG:4326"], "no coordinate system"),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_words(rsseg, make_raster, tmp_path: Path, options, words: str) -> None:
@@ -244,6 +250,7 @@ def test_what_cannot_be_done_is_refused_in_words(rsseg, make_raster, tmp_path: P
     make_raster("ndvi.tif", rng.random((20, 30), np.float32))
     make_raster("photo.tif", rng.integers(0, 255, (3, 200, 200), np.uint8))
     make_raster("elsewhere.tif", rng.random((20, 30), np.float32), transform=Affine(0.5, 0, 9_000_000, 0, -0.5, 0))
+    make_raster("plain.tif", two_classes(), crs=None, transform=None)
     (tmp_path / "there.gpkg").write_bytes(b"mine")
     before = sorted(path.name for path in tmp_path.iterdir())
     ended = rsseg("vectorize", *options)
@@ -260,6 +267,16 @@ def test_a_default_layer_name_is_one_that_gdal_makes(rsseg, make_raster, tmp_pat
     make_raster("(1).tif", two_classes())
     assert rsseg("vectorize", "(1).tif", "--json").returncode == 0
     assert [str(name) for name, kind in pyogrio.list_layers(tmp_path / "(1).gpkg") if kind] == ["1)"]
+
+
+def test_what_is_too_small_and_alone_goes_and_is_counted(rsseg, make_raster, tmp_path: Path) -> None:
+    islands = np.full((20, 30), 255, np.uint8)
+    islands[2, 3], islands[10:15, 10:15] = 1, 1
+    make_raster("islands.tif", islands, nodata=255)
+    ended = rsseg("vectorize", "islands.tif", "-o", ".", "--min-area", "1e0")
+    assert "1 polygons are too small, and left out" in ended.stderr
+    assert len(read(tmp_path / "islands.gpkg")) == 1
+    assert "--min-area leaves none" in rsseg("vectorize", "islands.tif", "-o", "no.gpkg", "--min-area", "99").stderr
 
 
 def test_many_specks_are_pointed_out(rsseg, make_raster) -> None:

@@ -28,6 +28,7 @@ SCHEME = ClassScheme.of_values(range(4))
 UTM = CRS.from_epsg(32633)
 NORTH_UP = Affine(2, 0, 400_000, 0, -2, 5_400_000)
 ROTATED = NORTH_UP @ Affine.rotation(33)
+FEET = Affine(2, 0, 980_000, 0, -2, 200_000)
 DEGREES = Affine(1e-4, 0, 11, 0, -1e-4, 48)
 MASK = np.random.default_rng(7).choice(np.array([0, 1, 2, UNLABELLED], np.uint8), (12, 15)).repeat(3, 0).repeat(4, 1)
 
@@ -166,7 +167,7 @@ def test_districts_may_overlap_have_holes_and_lie_apart() -> None:
 
 @pytest.mark.parametrize(("crs", "unit"), [(CRS.from_epsg(2263), "m"), (None, "px")])
 def test_units_are_those_of_the_whole(crs: CRS | None, unit: str) -> None:
-    found, grid = features(MASK, crs)
+    found, grid = features(MASK, crs, *([FEET] if crs else []))
     parts = [to_frame(part) for part in split(found, cells(grid, 4), grid)]
     whole = to_frame(found)
     per_unit = whole[size(whole)].sum() / whole.area.sum()

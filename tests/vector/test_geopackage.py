@@ -114,11 +114,7 @@ def styles_of(path: Path) -> list[tuple[str, str]]:
 def test_a_file_that_is_not_there_is_made(path: Path, make_features, crs: str | None) -> None:
     features = make_features(MASK, **({} if crs else {"crs": None}))
     add(path, features)
-    assert geopandas.read_file(path, layer="lands").to_wkb().equals(to_frame_as_read(features).to_wkb())
-
-
-def to_frame_as_read(features: Features) -> geopandas.GeoDataFrame:
-    return to_frame(features).astype({"class_id": "int16"})
+    assert geopandas.read_file(path, layer="lands").to_wkb().equals(to_frame(features).to_wkb())
 
 
 def test_a_new_layer_leaves_the_others_as_they_are(path: Path, make_features) -> None:
@@ -132,7 +128,7 @@ def test_a_new_layer_leaves_the_others_as_they_are(path: Path, make_features) ->
     assert [name for name, _ in styles_of(path)] == ["old", 'ä "new"']
     assert "sea" in styles_of(path)[1][1]
     new = geopandas.read_file(path, layer='ä "new"')
-    assert new.to_wkb().equals(to_frame_as_read(lonlat).to_wkb())
+    assert new.to_wkb().equals(to_frame(lonlat).to_wkb())
     assert new.crs == CRS.from_epsg(4326)
     assert sorted(p.name for p in path.parent.iterdir()) == ["map.gpkg"]
 
@@ -147,7 +143,7 @@ def test_more_rows_of_a_layer_come_behind_those_it_has(path: Path, make_features
     add(path, second, name)
     after = rows_of(path, "lands")
     assert after[: len(before)] == before
-    assert [row[1:] for row in after[len(before) :]] == to_frame_as_read(second).to_wkb().to_numpy().tolist()
+    assert [row[1:] for row in after[len(before) :]] == to_frame(second).to_wkb().to_numpy().tolist()
     assert count_geopackage(path, "lands") == (first.rows + second.rows,) * 2
     assert styles_of(path) == style
     west, south, _, _ = to_frame(second).total_bounds
@@ -208,7 +204,7 @@ def test_other_kinds_of_layers_are_refused_and_nothing_is_changed(path: Path, ma
         (make_features(MASK, crs=CRS.from_epsg(32632)), "lands", "EPSG:32633, these polygons have EPSG:32632"),
         (make_features(MASK, crs=None), "lands", "EPSG:32633, these polygons have no CRS"),
         (one_class, "lands", "no class_number, area_m2 besides"),
-        (retyped, "lands", "no x, class_id besides, uid is text, not int16"),
+        (retyped, "lands", "no x, class_id besides, uid is text, not int32"),
         (features, "spots", "spots does not hold polygons"),
         (features, "layer_styles", "layer_styles does not hold polygons"),
     ]:

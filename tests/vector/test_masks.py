@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
+import shapely
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.windows import Window
@@ -145,8 +147,16 @@ def test_masks_that_lie_far_apart_or_nowhere_are_said(make_raster, caplog) -> No
 
 
 def test_polygons_are_no_mask(make_raster, tmp_path: Path) -> None:
-    with pytest.raises(RssegError, match=r"a\.gpkg: holds polygons already"):
+    frame = geopandas.GeoDataFrame({"class": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs="EPSG:32633")
+    frame.to_file(tmp_path / "a.gpkg")
+    with pytest.raises(RssegError, match=r"a\.gpkg: is no label raster") as refused:
         open_masks([str(make_raster("m.tif", byte([1]))), str(tmp_path / "a.gpkg")])
+    assert "polygons" in refused.value.hint
+
+
+def test_a_geopackage_may_hold_a_raster(make_raster) -> None:
+    masks = open_masks([str(make_raster("r.gpkg", byte([0, 7]), driver="GPKG", TILE_FORMAT="PNG"))])
+    assert masks.labels.scheme.names == ("#000000", "#070707")  # GDAL makes colours of them
 
 
 def test_folders_and_patterns_name_masks(make_raster, tmp_path: Path) -> None:

@@ -43,11 +43,35 @@ def polygons_of(coverage: Coverage, *, corners_only: bool = True) -> np.ndarray:
 @pytest.mark.parametrize("transform", [NORTH_UP, ROTATED, SOUTH_UP])
 @pytest.mark.parametrize(("crs", "unit_m"), [(UTM, 1), (US_FEET, FOOT_M)])
 def test_projected_sizes_are_those_of_the_coordinates_in_metres(transform: Affine, crs: CRS, unit_m: float) -> None:
-    coverage = coverage_of(MASK, crs, transform)
+    coverage = coverage_of(MASK, crs, at_home(crs, transform))
     sizes, found = measure(coverage), polygons_of(coverage)
     assert sizes.unit == "m"
     np.testing.assert_allclose(sizes.areas, shapely.area(found) * unit_m**2, rtol=1e-6)
     np.testing.assert_allclose(sizes.perimeters, shapely.length(found) * unit_m, rtol=1e-6)
+
+
+def at_home(crs: CRS | None, transform: Affine) -> Affine:
+    """Moved to where the CRS is true to scale."""
+    return Affine.translation(580_000, -5_200_000) @ transform if crs == US_FEET else transform
+
+
+@pytest.mark.parametrize(("top", "off"), [(0, 0.01), (6_000_000, 1e-3), (-9_000_000, 1e-3)])
+def test_where_a_projection_stretches_the_ground_counts(top: float, off: float) -> None:
+    """As `segment` counts it, and as pyproj measures it."""
+    mask = np.kron(np.random.default_rng(0).integers(0, 3, (20, 15), np.uint8), np.ones((40, 40), np.uint8))
+    coverage = coverage_of(mask, CRS.from_epsg(3857), Affine(100, 0, 1_000_000, 0, -100, top))
+    sizes = measure(coverage)
+    by_row = coverage.grid.row_areas()
+    for number in range(3):
+        assert sizes.areas[coverage.ids == number].sum() == pytest.approx((mask == number).sum(axis=1) @ by_row)
+    to_lonlat = pyproj.Transformer.from_crs(3857, 4326, always_xy=True)
+    geod = pyproj.Geod(ellps="WGS84")
+    for region in np.argsort(-sizes.areas)[:5]:
+        dense = shapely.segmentize(polygons_of(coverage)[region], 100)
+        on_earth = shapely.transform(dense, to_lonlat.transform, interleaved=False)
+        area, _ = geod.geometry_area_perimeter(on_earth)
+        assert sizes.areas[region] == pytest.approx(abs(area), rel=off)
+        assert sizes.perimeters[region] == pytest.approx(geod.geometry_length(on_earth.boundary), rel=off)
 
 
 @pytest.mark.parametrize("transform", [NORTH_UP, ROTATED])
@@ -144,7 +168,7 @@ def test_nothing_has_no_sizes(crs: CRS | None) -> None:
 @pytest.mark.parametrize("transform", [NORTH_UP, ROTATED, SOUTH_UP])
 @pytest.mark.parametrize("crs", [UTM, US_FEET, None])
 def test_polygons_of_a_coverage_measure_the_same_without_it(crs: CRS | None, transform: Affine) -> None:
-    coverage = coverage_of(MASK, crs, transform)
+    coverage = coverage_of(MASK, crs, at_home(crs, transform))
     wanted = measure(coverage)
     found = measure_polygons(outlines(coverage, 0, len(coverage), corners_only=True), coverage.grid)
     np.testing.assert_allclose(found.areas, wanted.areas, rtol=1e-6)

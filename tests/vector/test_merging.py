@@ -51,6 +51,26 @@ def test_an_island_in_a_filled_hole_stays() -> None:
     np.testing.assert_array_equal(after(mask, holes_px=9), drawn("11111", "11111", "11211", "11111", "11111"))
 
 
+def test_a_filled_hole_counts_as_ground_when_slivers_look_for_a_neighbour() -> None:
+    mask = drawn("0000000000", "00......00", "0033333300", "0011111100", "1111111111")
+    found = after(mask, 8, holes_px=7)
+    assert (found[2, 2:8] == 0).all()
+
+
+def test_a_hole_of_just_that_size_is_filled() -> None:
+    assert (after(drawn("111", "1.1", "111"), holes_px=1) == 1).all()
+
+
+def test_a_small_island_does_not_keep_its_hole_from_being_filled() -> None:
+    mask = drawn("1111111", "1.....1", "1.222.1", "1.....1", "1111111")
+    assert (after(mask, 4, holes_px=12.5) == 1).all()
+
+
+def test_sizes_may_be_fractions() -> None:
+    assert Least.of(0, holes=0.5).holes == 0.5
+    assert Least.of(0, [(3, 0.5)]).regions[3] == 0.5
+
+
 @settings(max_examples=200, deadline=None)
 @given(masks(), st.sampled_from([0, 2, 5, 40]), st.sampled_from([0, 3, 30]))
 def test_nothing_small_is_left_and_no_hole_is_made(mask: np.ndarray, least_px: int, holes_px: int) -> None:

@@ -12,7 +12,7 @@ from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import Labels
 from rsseg_cli.vector.coverage import Coverage, polygonize
-from rsseg_cli.vector.regions import border_lengths, boxes, neighbours
+from rsseg_cli.vector.regions import boxes, neighbours
 
 
 def coverage_of(mask: np.ndarray) -> Coverage:
@@ -41,15 +41,11 @@ def test_tables_are_what_counting_pixels_gives(height: int, width: int, grain: i
     coverage, region = coverage_of(mask), numbered(mask)
     framed = np.pad(region, 1, constant_values=-1)
     borders: Counter[tuple[int, int, int]] = Counter()
-    lengths = np.zeros((len(coverage), 2), int)
     for along, (one, other) in enumerate([(framed[:-1], framed[1:]), (framed[:, :-1], framed[:, 1:])]):
         for a, b in zip(one.ravel().tolist(), other.ravel().tolist(), strict=True):
-            for part in {a, b} - {-1} if a != b else ():
-                lengths[part, along] += 1
             if a != b and min(a, b) >= 0:
                 borders[min(a, b), max(a, b), along] += 1
     found = neighbours(coverage)
-    assert border_lengths(coverage).tolist() == lengths.tolist()
     pairs = [tuple(pair) for pair in found.pairs.tolist()]
     assert pairs == sorted({(a, b) for a, b, _ in borders})
     assert found.lengths.tolist() == [[borders[a, b, 0], borders[a, b, 1]] for a, b in pairs]
@@ -61,9 +57,8 @@ def test_tables_are_what_counting_pixels_gives(height: int, width: int, grain: i
 def test_a_region_alone_has_no_neighbours() -> None:
     alone = coverage_of(np.full((2, 5), 3, np.uint8))
     assert neighbours(alone).pairs.shape == neighbours(alone).lengths.shape == (0, 2)
-    assert border_lengths(alone).tolist() == [[10, 4]]
 
 
 def test_nothing_has_empty_tables() -> None:
     nothing = coverage_of(np.full((4, 4), UNLABELLED, np.uint8))
-    assert len(nothing) == len(neighbours(nothing).pairs) == len(border_lengths(nothing)) == len(boxes(nothing)) == 0
+    assert len(nothing) == len(neighbours(nothing).pairs) == len(boxes(nothing)) == 0

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
-from coverages import geometries, in_pixels, labels_of, masks
-from hypothesis import given, settings
+from coverages import NORTH_UP, drawn, geometries, in_pixels, labels_of, masks
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
@@ -13,14 +13,23 @@ from rsseg_cli.vector.coverage import polygonize
 from rsseg_cli.vector.simplify import simplified
 from rsseg_cli.vector.smoothing import smoothed
 
+TRANSFORMS = [
+    NORTH_UP,
+    NORTH_UP @ Affine.scale(1, 0.6),
+    NORTH_UP @ Affine.scale(0.3, 1),
+    NORTH_UP @ Affine.rotation(33) @ Affine.shear(5),
+]
+
 
 @settings(max_examples=200, deadline=None)
-@given(masks(), st.sampled_from([0.2, 1, 4, 50]), st.booleans())
-def test_neither_gaps_nor_overlaps(mask: np.ndarray, tolerance_m: float, smooth_first: bool) -> None:
-    coverage = polygonize(labels_of(mask))
+@given(masks(), st.sampled_from(TRANSFORMS), st.sampled_from([0.2, 1, 4, 50]), st.booleans())
+@example(drawn("......11.", "......10.", "......11."), TRANSFORMS[1], 20, False)
+def test_neither_gaps_nor_overlaps(mask: np.ndarray, transform: Affine, tolerance_m: float, smooth_first: bool) -> None:
+    coverage = polygonize(labels_of(mask, transform))
     coverage = simplified(smoothed(coverage) if smooth_first else coverage, tolerance_m)
     polygons = geometries(in_pixels(coverage))
     assert shapely.is_valid(polygons).all()
+    assert shapely.is_valid(geometries(coverage)).all()
     assert shapely.coverage_is_valid(polygons)
     assert (shapely.area(polygons) > 0).all()
     if not (mask == UNLABELLED).any():

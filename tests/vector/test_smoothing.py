@@ -5,7 +5,7 @@ import pytest
 import shapely
 from affine import Affine
 from coverages import NORTH_UP, PIXEL_M2, drawn, geometries, in_pixels, labels_of, masks
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from rasterio.features import rasterize
 
 from rsseg_cli.classes import UNLABELLED
@@ -43,6 +43,7 @@ def check_coverage(coverage: Coverage, polygons: np.ndarray, mask: np.ndarray) -
 
 @settings(max_examples=200, deadline=None)
 @given(masks())
+@example(drawn("0000.", "00000", "....."))
 def test_neither_gaps_nor_overlaps(mask: np.ndarray) -> None:
     coverage, polygons = smooth(mask)
     check_coverage(coverage, polygons, mask)

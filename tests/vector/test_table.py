@@ -28,7 +28,7 @@ def test_every_polygon_has_its_uid_class_and_size() -> None:
     coverage = coverage_of(MASK, CRS.from_epsg(32633))
     found = attributes(coverage, SCHEME)
     assert list(found) == ["uid", "class_id", "class_name", "area_m2", "perimeter_m"]
-    assert [int(text, 16) for text in found["uid"].to_pylist()] == uids(coverage).tolist()
+    assert [int(text, 16) for text in found["uid"].to_pylist()] == uids(coverage, coverage.ids).tolist()
     assert found["class_id"].to_pylist() == coverage.ids.tolist()
     assert found["class_name"].to_pylist() == [{0: "water", 2: "forêt"}[number] for number in coverage.ids.tolist()]
     assert found["area_m2"].to_pylist() == (coverage.pixels * 4).tolist()
@@ -70,8 +70,26 @@ def test_a_frame_holds_all_that_is_known(mask: np.ndarray, crs: CRS | None) -> N
     assert frame.columns.tolist() == [*columns, "geometry"]
     assert frame.crs == crs
     assert frame["uid"].tolist() == columns["uid"].to_pylist()
-    assert frame["class_id"].dtype == np.uint8
+    assert frame["class_id"].dtype == np.int32
     np.testing.assert_array_equal(frame.area, coverage.pixels * 4)
+
+
+def test_points_where_neighbours_meet_are_kept_on_demand() -> None:
+    coverage = coverage_of(np.array([[1, 1], [2, 3]], np.uint8), None)
+    for corners_only, points in ((False, [6, 5, 5]), (True, [5, 5, 5])):
+        frame = to_frame(features_of(coverage, {}, corners_only=corners_only))
+        assert frame.geometry.count_coordinates().tolist() == points
+
+
+def test_classes_have_the_numbers_that_the_map_had() -> None:
+    scheme = ClassScheme.of_values([111, 211, 70_000])
+    assert scheme.ids == (0, 1, 2)
+    coverage = coverage_of(np.array([[0, 0, 1, 2]], np.uint8), None)
+    found = attributes(coverage, scheme)
+    assert found["class_id"].to_pylist() == [111, 211, 70_000]
+    # A part of the map in which other classes occur gives its polygons the same names.
+    part = attributes(coverage_of(np.full((1, 4), 111, np.uint8), None), ClassScheme.of_values([111]))
+    assert part["uid"].to_pylist() == found["uid"].to_pylist()[:1]
 
 
 def test_in_another_crs_neighbours_still_fit(monkeypatch) -> None:

@@ -22,8 +22,8 @@ from rsseg_cli.vector import write as module
 from rsseg_cli.vector.coverage import Coverage, polygonize
 from rsseg_cli.vector.formats import FORMATS, Format
 from rsseg_cli.vector.geopackage import count_geopackage
-from rsseg_cli.vector.table import Features, attributes
-from rsseg_cli.vector.write import write_features, write_geopackage, write_polygons
+from rsseg_cli.vector.table import Features, attributes, features_of
+from rsseg_cli.vector.write import write_features, write_geopackage
 
 BOX = shapely.box(0, 0, 1, 1)
 COUNT = 3000
@@ -140,7 +140,8 @@ def coverage_of(mask: np.ndarray, crs: CRS | None = UTM) -> Coverage:
 
 def write_regions(path: Path, mask: np.ndarray, crs: CRS | None = UTM, layer: str = "classes", **options: bool) -> None:
     coverage = coverage_of(mask, crs)
-    write_polygons(path, coverage, attributes(coverage, SCHEME), SCHEME, layer, **options)
+    features = features_of(coverage, attributes(coverage, SCHEME), corners_only=True)
+    write_features(path, features, SCHEME, layer, **options)
 
 
 @pytest.mark.parametrize("crs", [UTM, None])
@@ -180,12 +181,6 @@ def test_the_layers_style_is_the_one_that_qgis_looks_for(path: Path, layer: str)
     assert styles["useAsDefault"].tolist() == [True]
     assert 'label="forest &amp; co"' in styles["styleQML"][0]
     assert pyogrio.list_layers(path).tolist() == [[layer, "Polygon"], ["layer_styles", None]]
-
-
-def test_points_where_neighbours_meet_are_kept_on_demand(path: Path) -> None:
-    mask = np.array([[1, 1], [2, 3]], np.uint8)
-    write_regions(path, mask, corners_only=False)
-    assert geopandas.read_file(path, layer="classes").geometry.count_coordinates().tolist() == [6, 5, 5]
 
 
 def test_an_old_file_stays_unless_it_may_go(path: Path) -> None:
