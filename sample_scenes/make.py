@@ -9,20 +9,23 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from rsseg_cli.samples import DEFAULT_SIZE_PX, contact_sheet
+from rsseg_cli.samples import DEFAULT_SIZE_PX, SamplePair, contact_sheet, pair_sheet
 from rsseg_cli.samples.folder import write_samples
 
 HERE = Path(__file__).parent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Draws the sample scenes and their contact sheet.")
+    parser = argparse.ArgumentParser(description="Draws the sample scenes and their contact sheets.")
     parser.add_argument("--size", type=int, default=DEFAULT_SIZE_PX, help="side of a scene in pixels")
     parser.add_argument("--folder", type=Path, default=HERE, help="where to write them")
     options = parser.parse_args()
     scenes = []
-    for scene, paths in write_samples(options.folder, options.size, overwrite=True):
-        scenes.append(scene)
+    for sample, paths in write_samples(options.folder, options.size, overwrite=True):
+        if isinstance(sample, SamplePair):
+            write_png(options.folder / "change_sheet.png", pair_sheet(sample))
+        else:
+            scenes.append(sample)
         print(*paths, sep="\n")
     write_png(options.folder / "contact_sheet.png", contact_sheet(scenes))
 

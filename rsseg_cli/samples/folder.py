@@ -17,25 +17,58 @@ from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.layout import Layout
 from rsseg_cli.raster.write import create_labels, create_raster
 from rsseg_cli.samples.classes import CLASSES, UNLABELLED
+from rsseg_cli.samples.pair import SamplePair, draw_pair
 from rsseg_cli.samples.scenes import DEFAULT_SIZE_PX, SCENES_PER_DOMAIN, SampleScene, draw_samples
+from rsseg_cli.samples.works import KINDS
 from rsseg_cli.vector.write import write_geopackage
 
 SCHEME = ClassScheme.of_names([(name, (id_,), color) for id_, name, color in CLASSES])
+CHANGE_SCHEME = ClassScheme.of_names([("unchanged", (0,), "#e8e8e8"), ("changed", (1,), "#d7301f")])
+KINDS_SCHEME = ClassScheme.of_names(
+    [("unchanged", (0,), "#e8e8e8"), *((name, (id_,), color) for id_, name, color in KINDS)]
+)
 # The labels of this source scene are polygons; those of the others are rasters.
 LABELLED_BY_POLYGONS = 2
 
 
 def write_samples(
     folder: Path, size_px: int = DEFAULT_SIZE_PX, *, overwrite: bool = False, track: Track = untracked
-) -> Iterator[tuple[SampleScene, list[Path]]]:
-    """Draws and writes the scenes one by one: `source/` with labels, `target/` without, `truth/` of the target."""
-    for part in ("source", "target", "truth"):
+) -> Iterator[tuple[SampleScene | SamplePair, list[Path]]]:
+    """Draws and writes what a person may try rsseg on, one by one.
+
+    Scenes lie in `source/` with labels and in `target/` without, with `truth/` of the target; two dates of one place
+    and what changed between them lie in `change/`.
+    """
+    for part in ("source", "target", "truth", "change"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    drawn = track(draw_samples(size_px), "drawing sample scenes", 2 * SCENES_PER_DOMAIN)
-    for number, scene in enumerate(drawn):
-        image = folder / scene.domain / f"{scene.name}.tif"
+    drawn = track(_drawn(size_px), "drawing sample scenes", 2 * SCENES_PER_DOMAIN + 1)
+    for number, sample in enumerate(drawn):
+        if isinstance(sample, SamplePair):
+            yield sample, _write_pair(folder / "change", sample, overwrite)
+        else:
+            image = folder / sample.domain / f"{sample.name}.tif"
+            write_image(image, sample, overwrite)
+            yield sample, [image, _write_labels(folder, sample, number == LABELLED_BY_POLYGONS, overwrite)]
+
+
+def _drawn(size_px: int) -> Iterator[SampleScene | SamplePair]:
+    yield from draw_samples(size_px)
+    yield draw_pair(size_px)
+
+
+def _write_pair(folder: Path, pair: SamplePair, overwrite: bool) -> list[Path]:
+    images = [folder / f"{scene.name}.tif" for scene in (pair.before, pair.after)]
+    for image, scene in zip(images, (pair.before, pair.after), strict=True):
         write_image(image, scene, overwrite)
-        yield scene, [image, _write_labels(folder, scene, number == LABELLED_BY_POLYGONS, overwrite)]
+    truth, kinds = folder / "truth.tif", folder / "kinds.tif"
+    _write_ids(truth, pair.truth, grid_of(pair.before), CHANGE_SCHEME, overwrite)
+    _write_ids(kinds, pair.kinds, grid_of(pair.before), KINDS_SCHEME, overwrite)
+    return [*images, truth, kinds]
+
+
+def _write_ids(path: Path, ids: NDArray[np.uint8], grid: Grid, scheme: ClassScheme, overwrite: bool) -> None:
+    with create_labels(path, grid, scheme, overwrite=overwrite) as writer:
+        writer.write(ids, grid.window)
 
 
 def grid_of(scene: SampleScene) -> Grid:
@@ -46,7 +79,8 @@ def grid_of(scene: SampleScene) -> Grid:
 
 def write_image(path: Path, scene: SampleScene, overwrite: bool = False) -> None:
     # TIFF spells dates with colons.
-    layout = Layout(scene.bands, "uint8", None, tags={"TIFFTAG_DATETIME": scene.date.replace("-", ":") + " 10:30:00"})
+    tags = {"TIFFTAG_DATETIME": scene.date.replace("-", ":") + " 10:30:00"}
+    layout = Layout(scene.bands, "uint8", scene.nodata, tags=tags)
     grid = grid_of(scene)
     with create_raster(path, grid, layout, overwrite=overwrite) as writer:
         writer.write(scene.image, grid.window)
@@ -60,8 +94,7 @@ def _write_labels(folder: Path, scene: SampleScene, as_polygons: bool, overwrite
         write_geopackage(path, _polygons(scene.labels, grid), "landcover", overwrite=overwrite)
         return path
     path = stem.with_suffix(".tif")
-    with create_labels(path, grid, SCHEME, overwrite=overwrite) as writer:
-        writer.write(scene.labels, grid.window)
+    _write_ids(path, scene.labels, grid, SCHEME, overwrite)
     return path
 
 

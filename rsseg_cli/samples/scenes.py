@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rsseg_cli.samples.lattice import Lattice
 from rsseg_cli.samples.light import Season
-from rsseg_cli.samples.render import render
+from rsseg_cli.samples.render import Picture, render
 from rsseg_cli.samples.sensor import BANDS, SUPERSAMPLING, Sensor, expose, exposed_as, majority
 from rsseg_cli.samples.streams import Kind, stream
 from rsseg_cli.samples.styles import KARST, MEADOW, Style
@@ -41,6 +41,8 @@ class SampleScene:
     """Side of a pixel on the ground."""
     date: str
     """ISO date of acquisition."""
+    nodata: int | None = None
+    """Value of pixels that hold nothing."""
 
 
 @dataclass(frozen=True)
@@ -92,26 +94,41 @@ def draw_samples(size_px: int = DEFAULT_SIZE_PX, seed: int = 1) -> Iterator[Samp
 
 def draw_scene(domain: Domain, number: int, size_px: int, seed: int) -> SampleScene:
     """Draw one scene of a domain."""
-    sensor, key = domain.sensor, _key(domain, number, seed)
-    side_px = (size_px + 2 * MARGIN_PX) * SUPERSAMPLING
-    landscape = lay_out(_lattice(domain.style, key), side_px / SUPERSAMPLING * sensor.gsd_m)
-    picture = render(landscape, domain.season, side_px, sensor.gsd_m / SUPERSAMPLING)
-    strip = exposed_as(sensor, stream(key, Kind.SENSOR, 1))
-    image = expose(strip, picture.reflectance, stream(key, Kind.SENSOR))
-    inner = slice(MARGIN_PX, MARGIN_PX + size_px)
+    key = _key(domain, number, seed)
+    side_px, resolution_m = drawn_size(domain, size_px)
+    landscape = lay_out(lattice_of(domain.style, key), side_px * resolution_m)
+    picture = render(landscape, domain.season, side_px, resolution_m)
     origin = (domain.origin[0] + (number - 1) * APART_M, domain.origin[1])
+    there = replace(domain, origin=origin)
+    return photograph(there, f"{domain.style.name}_{number}", picture, key)
+
+
+def drawn_size(domain: Domain, size_px: int) -> tuple[int, float]:
+    """Return the side of the square to draw for an image, in drawn pixels, and the side of a drawn pixel."""
+    return (size_px + 2 * MARGIN_PX) * SUPERSAMPLING, domain.sensor.gsd_m / SUPERSAMPLING
+
+
+def photograph(domain: Domain, name: str, picture: Picture, key: int, *strip: int) -> SampleScene:
+    """Take the image of a drawn square on one flight strip; its margin is cut off."""
+    exposed = exposed_as(domain.sensor, stream(key, Kind.SENSOR, 1, *strip))
+    image = inner(expose(exposed, picture.reflectance, stream(key, Kind.SENSOR, *strip)))
+    labels = inner(majority(picture.labels))
     return SampleScene(
-        f"{domain.style.name}_{number}", domain.name, np.ascontiguousarray(image[:, inner, inner]), sensor.bands,
-        np.ascontiguousarray(majority(picture.labels)[inner, inner]), domain.epsg, origin, sensor.gsd_m,
+        name, domain.name, image, domain.sensor.bands, labels, domain.epsg, domain.origin, domain.sensor.gsd_m,
         domain.season.date,
     )  # fmt: skip
+
+
+def inner(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the values (..., y, x) without the margin."""
+    return np.ascontiguousarray(values[..., MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX])
 
 
 def _key(domain: Domain, number: int, seed: int) -> int:
     return (seed - 1) * 1000 + domain.towns[number - 1]
 
 
-def _lattice(style: Style, key: int) -> Lattice:
+def lattice_of(style: Style, key: int) -> Lattice:
     """Return a street net turned and shifted by the key, with a river within reach of the middle."""
     rng = stream(key, Kind.WARP, 1)
     turned = replace(style, turn=style.turn + float(rng.uniform(-0.8, 0.8)))

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from rsseg_cli.samples.canvas import Floats
-from rsseg_cli.samples.classes import CLASSES
 
 SUPERSAMPLING = 2
 """Drawn pixels along the side of an image pixel."""
@@ -79,6 +78,7 @@ def area_mean(fine: Floats) -> Floats:
 
 
 def majority(fine: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the most frequent class of each square of drawn pixels."""
-    votes = [area_mean((fine == number).astype(np.float32)) for number, _, _ in CLASSES]
-    return np.asarray(np.argmax(np.stack(votes), axis=0), np.uint8)
+    """Return the most frequent number of each square of drawn pixels."""
+    numbers = np.unique(fine)
+    votes = [area_mean((fine == number).astype(np.float32)) for number in numbers]
+    return np.asarray(numbers[np.argmax(np.stack(votes), axis=0)], np.uint8)

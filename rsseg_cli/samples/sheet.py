@@ -7,11 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsseg_cli.samples.classes import CLASSES
+from rsseg_cli.samples.pair import SamplePair
 from rsseg_cli.samples.scenes import SampleScene
+from rsseg_cli.samples.works import KINDS
 
 GAP_PX = 6
 THUMBNAIL_PX = 160
 """Longest side of a scene on the sheet."""
+PAIR_PX = 256
+"""Longest side of a date on the sheet of the pair."""
 COLOUR_STEP = 8
 """Step of the brightness levels, coarse so that the sheet compresses well."""
 
@@ -24,30 +28,45 @@ def contact_sheet(scenes: Iterable[SampleScene]) -> NDArray[np.uint8]:
     return np.concatenate(padded, axis=2)[:, :, :-GAP_PX]
 
 
+def pair_sheet(pair: SamplePair) -> NDArray[np.uint8]:
+    """Return pictures of both dates in true colour and of the kinds of change, side by side, as (3, y, x)."""
+    step = math.ceil(max(pair.kinds.shape) / PAIR_PX)
+    colours = _legend_colours(((0, "", "#e8e8e8"), *KINDS))
+    kinds = colours[:, pair.kinds[step // 2 :: step, step // 2 :: step]]
+    pictures = [_true_colour(pair.before, step), _true_colour(pair.after, step), kinds]
+    return np.concatenate([_padded(picture, kinds.shape[1]) for picture in pictures], axis=2)[:, :, :-GAP_PX]
+
+
 def _padded(column: NDArray[np.uint8], height_px: int) -> NDArray[np.uint8]:
     return np.pad(column, ((0, 0), (0, height_px - column.shape[1]), (0, GAP_PX)), constant_values=255)
 
 
 def _column(scene: SampleScene) -> NDArray[np.uint8]:
     step = math.ceil(max(scene.labels.shape) / THUMBNAIL_PX)
-    colour = np.stack([_stretched(scene.image[scene.bands.index(name)], step) for name in ("red", "green", "blue")])
-    labels = _legend_colours()[:, scene.labels[step // 2 :: step, step // 2 :: step]]
+    colour = _true_colour(scene, step)
+    labels = _legend_colours(CLASSES)[:, scene.labels[step // 2 :: step, step // 2 :: step]]
     labels = labels[:, : colour.shape[1], : colour.shape[2]]
     gap = np.full((3, GAP_PX, colour.shape[2]), 255, np.uint8)
     return np.concatenate([colour, gap, labels], axis=1)
 
 
-def _stretched(band: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+def _true_colour(scene: SampleScene, step: int) -> NDArray[np.uint8]:
+    colours = (scene.image[scene.bands.index(name)] for name in ("red", "green", "blue"))
+    return np.stack([_stretched(band, step, scene.nodata) for band in colours])
+
+
+def _stretched(band: NDArray[np.uint8], step: int, nodata: int | None) -> NDArray[np.uint8]:
     """Return a band shrunk by a whole step and stretched between its darkest and brightest hundredth."""
     rows, columns = (size // step for size in band.shape)
     small = band[: rows * step, : columns * step].reshape(rows, step, columns, step).mean(axis=(1, 3))
-    low, high = np.percentile(small, [1, 99])
+    low, high = np.percentile(small if nodata is None else small[small != nodata], [1, 99])
     levels = np.clip((small - low) / max(float(high - low), 1.0), 0, 1) * (255 // COLOUR_STEP)
     return np.asarray(np.rint(levels) * COLOUR_STEP, np.uint8)
 
 
-def _legend_colours() -> NDArray[np.uint8]:
-    colours = np.zeros((3, 256), np.uint8)
-    for number, _, code in CLASSES:
+def _legend_colours(legend: Iterable[tuple[int, str, str]]) -> NDArray[np.uint8]:
+    """Return the colour (3, 256) of every id; those that are not in the legend are white."""
+    colours = np.full((3, 256), 255, np.uint8)
+    for number, _, code in legend:
         colours[:, number] = [int(code[at : at + 2], 16) for at in (1, 3, 5)]
     return colours

@@ -25,9 +25,16 @@ class Kind(IntEnum):
     STREET_CARS = 16
     BORDERS = 17
     ZONES = 18
+    WORKS = 19
+    DRIFT = 20
 
 
 def stream(seed: int, kind: Kind, *place: int) -> np.random.Generator:
     """Return the stream of one kind of element at one place (places may be negative)."""
     keys = [2 * number if number >= 0 else -2 * number - 1 for number in place]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, int(kind), *keys])))
+
+
+def placed(seed: int, kind: Kind, point: tuple[float, float]) -> np.random.Generator:
+    """Return the stream of what stands at a ground point, known to the millimetre."""
+    return stream(seed, kind, *(round(1000 * metres) for metres in point))

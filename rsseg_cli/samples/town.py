@@ -28,18 +28,20 @@ USES = {
 }
 CARRIAGEWAYS_M = {"main": (7.0, 1.7), "street": (4.8, 0.9), "track": (2.8, 0.0)}
 """Width of the carriageway and of the pavement beside it, by kind of line."""
+NARROWEST_M = 16.0
+"""Blocks that are not wider stay empty."""
 
 
 def lay_out(lattice: Lattice, side_m: float) -> Landscape:
     """Return the landscape within half a side of the ground point (0, 0)."""
     sketch = Sketch()
-    reach = side_m / math.sqrt(2) + lattice.style.warp_m
-    rows = _numbers(lattice.shift[1], reach, lattice.style.block_m[1])
-    columns = _numbers(lattice.shift[0], reach, lattice.style.block_m[0])
+    rows, columns = blocks_within(lattice, side_m)
     for row in rows:
         _long_line(lattice, row, columns, sketch)
         for column in columns:
-            _block(lattice, column, row, sketch)
+            block = block_at(lattice, column, row)
+            if block.u1 - block.u0 > NARROWEST_M:
+                USES[use_of(lattice, column, row)](Site(block, lattice, sketch))
             _side_line(lattice, column, row, sketch)
     drawn = Landscape(
         seed=lattice.seed, ground=lattice.style.ground, side_m=side_m,
@@ -48,6 +50,13 @@ def lay_out(lattice: Lattice, side_m: float) -> Landscape:
         cars=tuple(sketch.cars),
     )  # fmt: skip
     return cleared(drawn)
+
+
+def blocks_within(lattice: Lattice, side_m: float) -> tuple[range, range]:
+    """Return the rows and columns of blocks that reach into a landscape."""
+    reach = side_m / math.sqrt(2) + lattice.style.warp_m
+    rows, columns = (_numbers(lattice.shift[axis], reach, lattice.style.block_m[axis]) for axis in (1, 0))
+    return rows, columns
 
 
 def _numbers(middle: float, reach: float, pitch: float) -> range:
@@ -62,9 +71,10 @@ def use_of(lattice: Lattice, column: int, row: int) -> str:
     return uses[int(dealt[column % across + across * (row % 2)])]
 
 
-def _block(lattice: Lattice, column: int, row: int, sketch: Sketch) -> None:
+def block_at(lattice: Lattice, column: int, row: int) -> Block:
+    """Return the ground between four lines of the street net."""
     below, above = lattice.row_kind(row), lattice.row_kind(row + 1)
-    block = Block(
+    return Block(
         column, row,
         lattice.column_u(column, row) + lattice.half_width_m(lattice.column_kind(column, row)),
         lattice.column_u(column + 1, row) - lattice.half_width_m(lattice.column_kind(column + 1, row)),
@@ -72,8 +82,6 @@ def _block(lattice: Lattice, column: int, row: int, sketch: Sketch) -> None:
         lattice.row_v(row + 1) - lattice.half_width_m(above),
         below, above,
     )  # fmt: skip
-    if block.u1 - block.u0 > 16.0:
-        USES[use_of(lattice, column, row)](Site(block, lattice, sketch))
 
 
 def _long_line(lattice: Lattice, row: int, columns: range, sketch: Sketch) -> None:
@@ -118,7 +126,7 @@ def road(lattice: Lattice, kind: str, line: Line, sketch: Sketch, place: tuple[i
     width_m, verge_m = CARRIAGEWAYS_M[kind]
     sketch.roads.append(Road(line, width_m, kind, material, verge_m, varied(rng, 0.13)))
     if kind != "track":
-        _street_cars(sketch.roads[-1], sketch, stream(lattice.seed, Kind.STREET_CARS, *place))
+        sketch.cars.extend(street_cars(sketch.roads[-1], stream(lattice.seed, Kind.STREET_CARS, *place)))
 
 
 def _stops(line: Line) -> Iterator[tuple[Point, float]]:
@@ -148,8 +156,9 @@ def _street_trees(
             plant(sketch, _beside(place, angle, side), radius_m, lattice.style.foliage[0][0], rng)
 
 
-def _street_cars(way: Road, sketch: Sketch, rng: np.random.Generator) -> None:
+def street_cars(way: Road, rng: np.random.Generator) -> Iterator[Car]:
+    """Yield cars under way on a piece of road."""
     for place, angle in _stops(way.line):
         side = float(rng.choice([-1.0, 1.0])) * way.width_m * 0.3
         if rng.uniform() < 0.16:
-            sketch.cars.append(Car(_beside(place, angle, side), round(angle, 5), choice(rng, grounds.CARS)))
+            yield Car(_beside(place, angle, side), round(angle, 5), choice(rng, grounds.CARS))

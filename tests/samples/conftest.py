@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from rsseg_cli.samples import SampleScene, draw_samples
+from rsseg_cli.samples import SamplePair, SampleScene, draw_pair, draw_samples
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +19,9 @@ def source(scenes: Sequence[SampleScene]) -> Sequence[SampleScene]:
 @pytest.fixture(scope="session")
 def target(scenes: Sequence[SampleScene]) -> Sequence[SampleScene]:
     return [scene for scene in scenes if scene.domain == "target"]
+
+
+@pytest.fixture(scope="session")
+def pair() -> SamplePair:
+    """The committed pair, drawn once."""
+    return draw_pair()

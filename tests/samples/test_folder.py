@@ -7,7 +7,8 @@ import pytest
 
 from rsseg_cli.labels import open_labels
 from rsseg_cli.raster.sources import open_scene
-from rsseg_cli.samples.folder import SCHEME, grid_of
+from rsseg_cli.samples import SamplePair
+from rsseg_cli.samples.folder import CHANGE_SCHEME, KINDS_SCHEME, SCHEME, grid_of
 from rsseg_cli.samples.scenes import SampleScene
 
 COMMITTED = Path(__file__).parents[2] / "sample_scenes"
@@ -45,7 +46,25 @@ def test_the_target_folder_holds_no_labels() -> None:
     assert not list((COMMITTED / "target").glob("*label*"))
 
 
+def test_the_committed_pair_is_what_the_generator_draws(pair: SamplePair) -> None:
+    for expected in (pair.before, pair.after):
+        scene = open_scene(COMMITTED / "change" / f"{expected.name}.tif")
+        assert (scene.names, scene.grid, scene.date) == (expected.bands, grid_of(expected), expected.date)
+        values = np.where(expected.image == expected.nodata, np.nan, expected.image)
+        np.testing.assert_array_equal(scene.read().values, values)
+
+
+def test_the_truth_of_the_pair_lies_on_the_grid_of_the_first_date(pair: SamplePair) -> None:
+    grid = grid_of(pair.before)
+    for name, ids, scheme in (("truth", pair.truth, CHANGE_SCHEME), ("kinds", pair.kinds, KINDS_SCHEME)):
+        labels = open_labels(str(COMMITTED / "change" / f"{name}.tif"), grid)
+        assert (labels.grid, labels.scheme.names) == (grid, scheme.names)
+        np.testing.assert_array_equal(labels.read(), ids)
+        assert (COMMITTED / "change" / f"{name}.qml").is_file()
+
+
 def test_the_folder_stays_small() -> None:
     sizes = [p.stat().st_size for p in COMMITTED.rglob("*") if p.is_file()]
     assert sum(sizes) < 3e6
-    assert (COMMITTED / "contact_sheet.png").stat().st_size < 300_000
+    for sheet in ("contact_sheet.png", "change_sheet.png"):
+        assert (COMMITTED / sheet).stat().st_size < 300_000
