@@ -1,0 +1,1 @@
+"""Two dates of one place: made comparable, so that what differs is change."""
