@@ -1,10 +1,7 @@
 """Staircases taken out of a coverage: the straight lines that pixels were drawn along.
 
-A border between pixels passes the middles of their edges. Around each of its corners lies a cell, a pixel wide; from
-one cell to the next a border goes through a gate, at right angles to the pixels' edge between them. Whatever way lines
-take, as long as they go through the same cells and gates they part the same regions, cross nothing, and stay within
-half a pixel of where they were. So points may slide along their gates, and a straight line may replace all the points
-that it skips if it goes through their gates.
+Points slide along their gates (`gates.py`) until they are in line, and a straight line replaces all the points that it
+skips if it goes through their gates.
 """
 
 from dataclasses import dataclass, replace
@@ -15,19 +12,14 @@ from numpy.typing import NDArray
 
 from rsseg_cli.vector.chains import Offsets, offsets_of
 from rsseg_cli.vector.coverage import NOTHING, Coverage, Lines
+from rsseg_cli.vector.gates import SLIDE_PX, Flags, Floats, Numbers, Path, between, blocked
+from rsseg_cli.vector.widening import widen
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-Numbers = NDArray[np.int64]
-
-# Half a gate, in pixels. Lines that both lean towards each other as far as they may still keep apart.
-REACH_PX = 0.49
-# How far points slide along their gates, and nodes in their cells.
-SLIDE_PX = 0.45
 # Each round goes part of the way to where points would be in line, and back by a little more: bends that are longer
 # than pixels make survive, and round shapes do not shrink.
 ROUNDS = 8
 SHARES = (0.5, -0.53)
+# Coordinates are rounded to what arithmetic keeps, wherever on Earth they lie.
 STEP_PX = 2.0**-10
 # A corner between edges as long as this was drawn, not made by pixels.
 DRAWN_PX = 3
@@ -38,17 +30,6 @@ SLICE_POINTS = 1 << 16
 SLICE_STEPS = 1 << 15
 
 
-@dataclass(frozen=True)
-class Path:
-    """Points along arcs, and the way through the gate in which each lies: (0, 0) for ends and corners, in no gate."""
-
-    x: Floats
-    y: Floats
-    dx: NDArray[np.int8]
-    dy: NDArray[np.int8]
-    offsets: Offsets  # of arcs
-
-
 def smoothed(coverage: Coverage) -> Coverage:
     """The coverage with lines as straight as its pixels allow; lines must not have been moved."""
     if not len(coverage):
@@ -56,6 +37,8 @@ def smoothed(coverage: Coverage) -> Coverage:
     path = middles(coverage)
     x, y = _slid(coverage, path)
     kept = _needed(path, x, y)
+    widen(path, x, y, kept, _along_frame(path, coverage.grid.shape), *_islands(coverage))
+    x, y = (np.round(at / STEP_PX) * STEP_PX for at in (x, y))
     offsets = offsets_of(np.add.reduceat(kept, path.offsets[:-1], dtype=np.int64))
     return replace(coverage, lines=Lines(x[kept], y[kept], offsets))
 
@@ -121,8 +104,17 @@ def _slid(coverage: Coverage, path: Path) -> tuple[Floats, Floats]:
         for share in SHARES:
             gates.slide(x, y, share)
             nodes.slide(x, y, share)
-    # Rounded to what arithmetic on coordinates keeps, wherever on Earth they lie.
-    return np.round(x / STEP_PX) * STEP_PX, np.round(y / STEP_PX) * STEP_PX
+    return x, y
+
+
+def _islands(coverage: Coverage) -> tuple[Numbers, Floats]:
+    """(arcs that meet no node, twice what each encloses; negative if it is walked clockwise)."""
+    lines = coverage.lines
+    arcs = np.flatnonzero(_is_circle(coverage))
+    swept = np.zeros(len(lines.x))
+    swept[:-1] = lines.x[:-1].astype(np.int64) * lines.y[1:] - lines.x[1:].astype(np.int64) * lines.y[:-1]
+    swept[lines.offsets[1:] - 1] = 0  # from the end of an arc to the next arc
+    return arcs, np.add.reduceat(swept, lines.offsets[:-1])[arcs]
 
 
 def _is_firm(coverage: Coverage) -> Flags:
@@ -239,17 +231,9 @@ def _needed(path: Path, x: Floats, y: Floats) -> Flags:
 
 def _split(path: Path, x: Floats, y: Floats, a: Numbers, b: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     """(a, point between, b) of the steps from a to b that may not go straight: the point is the farthest aside."""
-    sizes = b - a - 1
-    begins = offsets_of(sizes)[:-1]
-    step = np.repeat(np.arange(len(a)), sizes)
-    at = np.repeat(a + 1 - begins, sizes) + np.arange(len(step))
-    wx, wy = x[b] - x[a], y[b] - y[a]
-    ax, ay, sx, sy = x[a][step], y[a][step], wx[step], wy[step]
-    off_gate = np.abs(sx * (path.y[at] - ay) - sy * (path.x[at] - ax))
-    is_bad = np.maximum.reduceat(off_gate - REACH_PX * (sx * path.dx[at] + sy * path.dy[at]), begins) >= 0
-    for end in (a, b):
-        is_bad |= (wx * path.dx[end] + wy * path.dy[end] <= 0) & ((path.dx[end] != 0) | (path.dy[end] != 0))
-    aside = np.abs(sx * (y[at] - ay) - sy * (x[at] - ax))
+    at, step, begins = between(a, b)
+    is_bad = blocked(path, x, y, a, b)
+    aside = np.abs((x[b] - x[a])[step] * (y[at] - y[a][step]) - (y[b] - y[a])[step] * (x[at] - x[a][step]))
     farthest = np.where(is_bad, np.maximum.reduceat(aside, begins), -1)
     found = np.flatnonzero(aside == farthest[step])
     found = found[np.diff(step[found], prepend=-1) > 0]

@@ -66,13 +66,13 @@ def test_a_straight_edge_is_straight_again(degrees: float) -> None:
     assert drawn_length == pytest.approx(shapely.length(shapely.intersection(edge, inner)), rel=0.01)
 
 
-@pytest.mark.parametrize(("radius", "part_lost"), [(6, 0.08), (12, 0.03), (30, 0.01)])
+@pytest.mark.parametrize(("radius", "part_lost"), [(3, 0.1), (6, 0.05), (12, 0.03), (30, 0.01)])
 def test_round_shapes_keep_their_size(radius: float, part_lost: float) -> None:
     disc = shapely.Point(40.3, 39.8).buffer(radius, quad_segs=64)
     _, polygons = smooth(painted(disc))
     blob = polygons[1]
     assert blob.area == pytest.approx(disc.area, rel=part_lost)
-    assert blob.length == pytest.approx(disc.length, rel=0.03)
+    assert blob.length == pytest.approx(disc.length, rel=0.08)
     assert shapely.hausdorff_distance(blob, disc) < 0.8
 
 
