@@ -128,13 +128,6 @@ class ClassScheme:
         at = np.searchsorted(known, values).clip(max=len(known) - 1)
         return ids[at], known[at] != values
 
-    def to_values(self, ids: NDArray[np.uint8], unlabelled: int) -> NDArray[np.int64]:
-        """Ids back to the values they came from; merged classes give their first value."""
-        table = np.full(256, unlabelled, np.int64)
-        for c in self.classes:
-            table[c.id] = c.values[0] if c.values else c.id
-        return table[ids]
-
     def _refuse_foreign(self, values: NDArray[Any], path: str) -> None:
         found, counts = np.unique(values, return_counts=True)
         listed = ", ".join(f"{v} ({n} pixels)" for v, n in list(zip(found.tolist(), counts.tolist(), strict=True))[:8])

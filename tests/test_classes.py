@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rsseg_cli.classes import UNLABELLED, ClassScheme, join
+from rsseg_cli.classes import UNLABELLED, ClassScheme, LabelClass, join
 from rsseg_cli.errors import RssegError
 
 CORINE = ClassScheme.of_names(
@@ -19,18 +19,27 @@ def test_small_values_keep_their_number() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64, np.uint32])
-def test_codes_beyond_8_bits_go_to_compact_ids_and_back(dtype: type) -> None:
+def test_codes_beyond_8_bits_go_to_compact_ids(dtype: type) -> None:
     values = np.array([[311, 511, 313], [111, 0, 112]], dtype)
     ids = CORINE.to_ids(values, values == 0, "corine.tif")
     assert ids.dtype == np.uint8
     assert ids.tolist() == [[0, 1, 0], [2, UNLABELLED, 2]]
-    assert CORINE.to_values(ids, unlabelled=0).tolist() == [[311, 511, 311], [111, 0, 111]]
 
 
-def test_unmerged_codes_survive_the_round_trip_whole() -> None:
+def test_the_number_of_a_class_is_its_first_value() -> None:
     codes = np.array([-5, 99_999, 3, 100_000_000_000], np.int64)
     scheme = ClassScheme.of_values(codes)
-    assert scheme.to_values(scheme.to_ids(codes, np.zeros(4, bool), "x"), unlabelled=-1).tolist() == codes.tolist()
+    ids = scheme.to_ids(codes, np.zeros(4, bool), "x")
+    numbers = dict(zip(scheme.ids, scheme.numbers, strict=True))
+    assert [numbers[number] for number in ids.tolist()] == codes.tolist()
+    assert CORINE.numbers[:2] == (311, 511)
+
+
+def test_where_values_do_not_tell_classes_apart_ids_are_the_numbers() -> None:
+    named = ClassScheme.of_names([("forest", (), None), ("water", (), None)])
+    assert named.numbers == named.ids == (0, 1)
+    twice = ClassScheme((LabelClass(0, "forest", "#000000", (1,)), LabelClass(1, "water", "#0000ff", (1,))))
+    assert twice.numbers == (0, 1)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
