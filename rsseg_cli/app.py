@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from rsseg_cli import __version__
-from rsseg_cli.commands import adapt, demo, evaluate, info, segment, vectorize
+from rsseg_cli.commands import adapt, demo, detect_change, evaluate, info, segment, vectorize
 from rsseg_cli.console import silence_closed_pipe
 from rsseg_cli.errors import Terminated
 
@@ -20,7 +20,15 @@ app = typer.Typer(
     help="Map land cover and find change in imagery nobody has labelled.",
     epilog="Results go to stdout, everything else to stderr. Try it: rsseg demo",
 )
-for command in (adapt.adapt, segment.segment, vectorize.vectorize, evaluate.evaluate, info.info, demo.demo):
+for command in (
+    adapt.adapt,
+    segment.segment,
+    detect_change.detect_change,
+    vectorize.vectorize,
+    evaluate.evaluate,
+    info.info,
+    demo.demo,
+):
     app.command()(command)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from rsseg_cli.change.level import Level, fit_level
+from rsseg_cli.change.level import BANDS, CANONICAL, Level, fit_level
 from rsseg_cli.change.pair import Pair
 from rsseg_cli.change.spread import spread
 from rsseg_cli.errors import RssegError
@@ -39,23 +39,22 @@ class DistanceModel:
     spread: NDArray[np.float64]  # (2, n) of each date's bands, in which steepness is measured
     sharp: Level
     fine: Level
+    ways: tuple[int, ...] = (CANONICAL, BANDS)  # of subtracting, that are taken together
 
     def distance(self, before: Values, after: Values) -> Values:
         """Of a window (band, y, x) with a halo; NaN where there is nothing. Within the halo it is that of the whole."""
         held = np.isfinite(before[0]) & np.isfinite(after[0])
         views = _Views.of(before, after, held, self.spread)
-        sharp = self.sharp.distance(views.before, views.after, views.steepness)
-        fine = self.fine.distance(views.fine_before, views.fine_after, views.steepness)
+        sharp = self.sharp.distance(views.before, views.after, views.steepness, self.ways)
+        fine = self.fine.distance(views.fine_before, views.fine_after, views.steepness, self.ways)
         raw = ((sharp + fine) / 2)[np.newaxis]
         around = np.mean([_blurred(raw, held, scale)[0] for scale in SCALES_PX], axis=0)
         return np.where(held, around, np.nan).astype(np.float32)
 
 
-def fit_distance(pair: Pair, seed: int = 0) -> DistanceModel:
+def fit_distance(pair: Pair, ways: tuple[int, ...] = (CANONICAL, BANDS), seed: int = 0) -> DistanceModel:
     """From windows spread over the pair."""
-    before, after = _sampled_bands(pair)
-    _refuse_constant(pair, before, after)
-    spreads = np.stack([before.std(axis=1), after.std(axis=1)]).astype(np.float64) + 1e-12
+    spreads = _spreads(pair)
     rng = np.random.default_rng(seed)
     windows = spread(pair.grid, SAMPLE_SIDE_PX, SAMPLE_WINDOWS)
     parts = [_sample(pair, window, spreads, SAMPLE_PIXELS // len(windows), rng) for window in windows]
@@ -72,28 +71,29 @@ def fit_distance(pair: Pair, seed: int = 0) -> DistanceModel:
         spreads,
         fit_level(sharp_before, sharp_after, steepness),
         fit_level(fine_before, fine_after, steepness),
+        ways,
     )
 
 
-def _refuse_constant(pair: Pair, before: Values, after: Values) -> None:
-    """Beside an image that shows nothing, everything would seem to have changed."""
-    for scene, values in ((pair.before, before), (pair.after, after)):
-        if values.shape[1] and not np.ptp(values, axis=1).any():
+def _spreads(pair: Pair) -> NDArray[np.float64]:
+    """(date, band) standard deviations over the windows of the sample."""
+    pixels, sums = 0, np.zeros((2, 2, len(pair.before.bands)))
+    for window in spread(pair.grid, SAMPLE_SIDE_PX, SAMPLE_WINDOWS):
+        both = np.stack(pair.read(window)).astype(np.float64)
+        held = both[:, :, np.isfinite(both[0, 0])]
+        pixels += held.shape[2]
+        sums += held.sum(axis=2), np.square(held).sum(axis=2)
+    means, squares = sums / max(pixels, 1)
+    variances = np.maximum(squares - np.square(means), 0)
+    for scene, of_date, mean in zip((pair.before, pair.after), variances, means, strict=True):
+        # Beside an image that shows nothing, everything would seem to have changed.
+        if pixels and (of_date <= 1e-12 * np.square(mean)).all():
             raise RssegError(
                 f"{scene.path}: holds the same value everywhere that was looked at",
                 "is it a mask, or an empty image? Look at it in QGIS",
                 file=scene.path,
             )
-
-
-def _sampled_bands(pair: Pair) -> tuple[Values, Values]:
-    """Pixels (band, pixel) of both dates, for their spread."""
-    read = [pair.read(window) for window in spread(pair.grid, SAMPLE_SIDE_PX, SAMPLE_WINDOWS)]
-    before, after = (
-        np.concatenate([date.reshape(len(date), -1) for date in dates], axis=1) for dates in zip(*read, strict=True)
-    )
-    held = np.isfinite(before[0])
-    return before[:, held], after[:, held]
+    return np.asarray(np.sqrt(variances) + 1e-12)
 
 
 def _sample(

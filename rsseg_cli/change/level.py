@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Values = NDArray[np.float32]
 
+CANONICAL, BANDS = range(2)
 ROUNDS = 15
 # Classes of steepness through whose medians the line of noise is drawn, and pixels that a class needs.
 STEEPNESS_CLASSES = 24
@@ -30,17 +31,19 @@ class Level:
     offset: Floats  # (2 n,)
     noise: Floats  # (2, 2) of each of the two ways: variance = first + second * steepness
 
-    def distance(self, before: Values, after: Values, steepness: Values) -> Values:
-        """The mean of the two ways, in units of what noise explains; images (band, y, x)."""
+    def distance(
+        self, before: Values, after: Values, steepness: Values, ways: tuple[int, ...] = (CANONICAL, BANDS)
+    ) -> Values:
+        """The mean of some ways, in units of what noise explains; images (band, y, x)."""
         bands = len(before)
-        differences = np.tensordot(self.left, before, 1) - np.tensordot(self.right, after, 1)
-        differences -= self.offset[:, np.newaxis, np.newaxis]
-        ways = [
-            np.sqrt(np.square(part).sum(axis=0) / (floor + slope * steepness))
-            for part, (floor, slope) in zip((differences[:bands], differences[bands:]), self.noise, strict=True)
-        ]
-        mean: Values = np.mean(ways, axis=0).astype(np.float32)
-        return mean
+        total = np.zeros(steepness.shape, np.float32)
+        for way in ways:
+            rows = slice(way * bands, (way + 1) * bands)
+            left, right, offset = (part[rows].astype(np.float32) for part in (self.left, self.right, self.offset))
+            part = np.tensordot(left, before, 1) - np.tensordot(right, after, 1) - offset[:, np.newaxis, np.newaxis]
+            floor, slope = self.noise[way].astype(np.float32)
+            total += np.sqrt(np.square(part).sum(axis=0) / (floor + slope * steepness))
+        return total / np.float32(len(ways))
 
 
 def fit_level(before: Values, after: Values, steepness: Values) -> Level:

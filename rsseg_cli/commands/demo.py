@@ -46,9 +46,16 @@ def demo(
         _run(console, "evaluate", maps / "meadow_3_labels.tif", source / "meadow_3_labels.gpkg"),
         _run(console, "evaluate", maps / "karst_1_labels.tif", folder / "truth" / "karst_1_labels.tif"),
     ]
+    change, mask = folder / "change", folder / "change.tif"
+    polygons = ("--polygons", folder / "change.gpkg")
+    runs += [
+        _run(console, "detect-change", change / "before.tif", change / "after.tif", "-o", mask, *polygons, *again),
+        _run(console, "evaluate", mask, change / "truth.tif"),
+    ]
     ending = (
         "The first map is of ground that was learned from, the second of another town under another sensor: what was "
-        f"learned does not hold there as it is. Open {folder} in QGIS to see the maps."
+        "learned does not hold there as it is. Change is found without learning anything before. "
+        f"Open {folder} in QGIS to see the maps."
     )
     console.report({"folder": str(folder), "files": made, "runs": runs}, ["", ending])
 

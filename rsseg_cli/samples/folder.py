@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.features import shapes
 
+from rsseg_cli.change.scheme import CHANGE_SCHEME
 from rsseg_cli.classes import ClassScheme
 from rsseg_cli.progress import Track, untracked
 from rsseg_cli.raster.grid import Grid
@@ -23,7 +24,6 @@ from rsseg_cli.samples.works import KINDS
 from rsseg_cli.vector.write import write_geopackage
 
 SCHEME = ClassScheme.of_names([(name, (id_,), color) for id_, name, color in CLASSES])
-CHANGE_SCHEME = ClassScheme.of_names([("unchanged", (0,), "#e8e8e8"), ("changed", (1,), "#d7301f")])
 KINDS_SCHEME = ClassScheme.of_names(
     [("unchanged", (0,), "#e8e8e8"), *((name, (id_,), color) for id_, name, color in KINDS)]
 )

@@ -14,8 +14,9 @@ def test_the_demo_runs_every_command_on_its_own_scenes(rsseg, tmp_path: Path) ->
     found = json.loads(ended.stdout)
     assert all((tmp_path / "d" / name).is_file() for name in found["files"])
     commands = [run["command"][0] for run in found["runs"]]
-    assert commands == ["info", "adapt", "segment", "vectorize", "evaluate", "evaluate"]
-    source, target = (run["result"]["miou"] for run in found["runs"][-2:])
+    learning = ["info", "adapt", "segment", "vectorize", "evaluate", "evaluate"]
+    assert commands == [*learning, "detect-change", "evaluate"]
+    source, target = (run["result"]["miou"] for run in found["runs"][4:6])
     assert 0.1 < target < source < 1
     scene = open_scene(tmp_path / "d" / "target" / "karst_1.tif")
     assert scene.names == ("nir", "red", "green", "blue")

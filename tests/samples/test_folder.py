@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rsseg_cli.change.scheme import CHANGE_SCHEME
 from rsseg_cli.labels import open_labels
 from rsseg_cli.raster.sources import open_scene
 from rsseg_cli.samples import SamplePair
-from rsseg_cli.samples.folder import CHANGE_SCHEME, KINDS_SCHEME, SCHEME, grid_of
+from rsseg_cli.samples.folder import KINDS_SCHEME, SCHEME, grid_of
 from rsseg_cli.samples.scenes import SampleScene
 
 COMMITTED = Path(__file__).parents[2] / "sample_scenes"

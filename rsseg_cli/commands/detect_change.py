@@ -1,0 +1,98 @@
+"""`rsseg detect-change`: what changed between two dates."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from rsseg_cli.commands.options import Alpha, Aoi, Bands, CreationOptions, Overwrite, with_console
+from rsseg_cli.console import Console
+from rsseg_cli.errors import RssegError
+
+Method = Literal["classical", "ir-mad", "cva"]
+Align = Literal["auto", "grid", "off"]
+Mask = Annotated[
+    str | None,
+    typer.Option(metavar="FILE[:VALUES]", help="Leave out what a raster marks, clouds say: clouds.tif:3,8-10."),
+]
+
+
+@with_console
+def detect_change(
+    before: Annotated[str, typer.Argument(help="The earlier date: a raster, or files as bands.")],
+    after: Annotated[str, typer.Argument(help="The later date.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The mask: 0 unchanged, 1 changed, 255 nothing.")
+    ] = Path("change.tif"),
+    method: Annotated[
+        Method, typer.Option(help="classical: ir-mad (all bands together) and cva (band by band) as one.")
+    ] = "classical",
+    probability: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the change score, 0 to 1; the mask is cut at 0.5.")
+    ] = None,
+    polygons: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write what changed as polygons: a .gpkg, .fgb, ...")
+    ] = None,
+    bands: Bands = None,
+    before_bands: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Bands of the earlier date, where they differ.")
+    ] = None,
+    after_bands: Annotated[str | None, typer.Option(metavar="LIST", help="Bands of the later date.")] = None,
+    before_mask: Mask = None,
+    after_mask: Mask = None,
+    aoi: Aoi = None,
+    align: Annotated[
+        Align, typer.Option(help="auto: grids and a shift; grid: no shift; off: pixel by pixel, wherever they lie.")
+    ] = "auto",
+    max_shift_px: Annotated[
+        float, typer.Option(metavar="PIXELS", help="Refuse dates that lie further apart than this.")
+    ] = 5.0,
+    threshold: Annotated[
+        str, typer.Option(metavar="auto|0..1", help="Score from which on a pixel has changed. auto: from the pair.")
+    ] = "auto",
+    alpha: Alpha = "auto",
+    mosaic: Annotated[bool, typer.Option("--mosaic", help="Each date is a folder or pattern of tiles.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the pixels that noise is learned from.")] = 0,
+    overwrite: Overwrite = False,
+    creation_options: CreationOptions = None,
+    *,
+    console: Console,
+) -> None:
+    """Find what changed between two dates.
+
+    Nothing has to be learned before, and no labels are needed. The dates may differ in light, season, size of pixels
+    and coordinate system; they are compared on the coarser one's pixels.
+
+    Example:  rsseg detect-change before.tif after.tif -o change.tif --polygons change.gpkg
+    """
+    started = time.perf_counter()
+    from rsseg_cli.change.detection import Request, detect
+    from rsseg_cli.change.pair import PairOptions
+    from rsseg_cli.raster.write import creation_options as parse
+
+    request = Request(
+        before,
+        after,
+        output,
+        PairOptions(before_bands or bands, after_bands or bands, before_mask, after_mask, aoi, align, alpha, mosaic),
+        method,
+        probability,
+        polygons,
+        max_shift_px,
+        _number(threshold),
+        seed,
+        overwrite,
+        parse(creation_options),
+    )
+    result = detect(request, started, console.track)
+    console.report(result, [result[kind] for kind in ("change", "probability", "polygons") if result[kind]])
+
+
+def _number(text: str) -> float | None:
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError as problem:
+        raise RssegError(f"--threshold {text}: neither auto nor a number", "leave it out, or try 0.5") from problem
