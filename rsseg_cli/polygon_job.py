@@ -15,6 +15,7 @@ from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.labels import Labels
 from rsseg_cli.vector.districts import District, file_names, open_districts
 from rsseg_cli.vector.formats import GEOPACKAGE, Format, format_of
+from rsseg_cli.vector.geojson import LONLAT
 from rsseg_cli.vector.masks import Masks, choose, open_masks, remap
 from rsseg_cli.vector.merging import Least
 
@@ -92,8 +93,8 @@ def prepared(request: Request, masks: Masks | None = None, *, to_files: bool = T
     _refuse_contradictions(request)
     form = _format(request)
     crs = _crs(request.crs)
-    if form.is_lonlat and crs is not None and not crs.is_geographic:
-        raise RssegError(f"--crs {request.crs}: {form.name} is always longitude and latitude", "leave --crs out")
+    if form.is_lonlat and crs not in (None, LONLAT):
+        raise RssegError(f"--crs {request.crs}: {form.name} is always longitude, latitude on WGS 84", "leave --crs out")
     scheme, names = _classes(request.classes)
     masks = masks or open_masks(request.masks, scheme)
     if masks.labels.grid.crs is None:
@@ -208,14 +209,15 @@ def _targets(request: Request, masks: Masks, form: Format) -> list[Target]:
         path = path / (stem + form.suffixes[0]) if path.is_dir() else path
         return [Target(path, _layer(request, path))]
     folder = request.output or Path()
-    if not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
         raise RssegError(
-            f"{folder}: there is no folder of this name, and --split writes a file for each district",
-            f"make it first: mkdir {folder}",
+            f"{folder}: is a file, and --split writes a file for each district",
+            "name a folder",
             file=str(folder),
             kind="output",
         )
     districts = open_districts(request.split, masks.labels.grid)
+    folder.mkdir(parents=True, exist_ok=True)
     paths = file_names(districts, folder, stem, form.suffixes[0])
     return [Target(path, _layer(request, path), d) for path, d in zip(paths, districts, strict=True)]
 

@@ -129,10 +129,15 @@ def _regions(corners: Corners, arcs: Arcs, rings: Rings, areas: NDArray[np.int64
 
 def _areas(lines: Lines, rings: Rings) -> NDArray[np.int64]:
     """The pixels inside each ring; holes count negative."""
-    swept = np.zeros(len(lines.x), np.int64)
-    np.multiply(lines.x[1:], lines.y[:-1] - lines.y[1:], out=swept[:-1], dtype=np.int64)
-    swept[lines.offsets[1:] - 1] = 0  # from the end of an arc to the next arc
-    along = np.add.reduceat(swept, lines.offsets[:-1])
+    along = swept_by_arcs(lines)
     walked = np.stack([along, -along], axis=1).ravel()
     areas: NDArray[np.int64] = np.add.reduceat(walked[rings.sides], rings.offsets[:-1])
     return areas
+
+
+def swept_by_arcs(lines: Lines) -> NDArray[np.int64]:
+    """Pixels swept along each arc of unmoved lines; positive for a closed one with what it encloses on its left."""
+    swept = np.zeros(len(lines.x), np.int64)
+    np.multiply(lines.x[1:], lines.y[:-1] - lines.y[1:], out=swept[:-1], dtype=np.int64)
+    swept[lines.offsets[1:] - 1] = 0  # from the end of an arc to the next arc
+    return np.asarray(np.add.reduceat(swept, lines.offsets[:-1]))

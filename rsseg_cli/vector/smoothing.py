@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsseg_cli.vector.chains import Offsets, offsets_of
-from rsseg_cli.vector.coverage import NOTHING, Coverage, Lines
+from rsseg_cli.vector.coverage import NOTHING, Coverage, Lines, swept_by_arcs
 from rsseg_cli.vector.gates import SLIDE_PX, Flags, Floats, Numbers, Path, between, blocked
 from rsseg_cli.vector.widening import widen
 
@@ -107,14 +107,10 @@ def _slid(coverage: Coverage, path: Path) -> tuple[Floats, Floats]:
     return x, y
 
 
-def _islands(coverage: Coverage) -> tuple[Numbers, Floats]:
-    """(arcs that meet no node, twice what each encloses; negative if it is walked clockwise)."""
-    lines = coverage.lines
+def _islands(coverage: Coverage) -> tuple[Numbers, Numbers]:
+    """(arcs that meet no node, the pixels that each encloses, signed)."""
     arcs = np.flatnonzero(_is_circle(coverage))
-    swept = np.zeros(len(lines.x))
-    swept[:-1] = lines.x[:-1].astype(np.int64) * lines.y[1:] - lines.x[1:].astype(np.int64) * lines.y[:-1]
-    swept[lines.offsets[1:] - 1] = 0  # from the end of an arc to the next arc
-    return arcs, np.add.reduceat(swept, lines.offsets[:-1])[arcs]
+    return arcs, swept_by_arcs(coverage.lines)[arcs]
 
 
 def _is_firm(coverage: Coverage) -> Flags:

@@ -13,10 +13,10 @@ ROUNDS = 2
 SHARES = (1.0, 0.6, 0.3)
 
 
-def widen(path: Path, x: Floats, y: Floats, kept: Flags, still: Flags, arcs: Numbers, doubled: Floats) -> None:
+def widen(path: Path, x: Floats, y: Floats, kept: Flags, still: Flags, arcs: Numbers, pixels: Numbers) -> None:
     """Slides the points of closed arcs along their gates, all as far, until they enclose what their pixels did.
 
-    `doubled` is twice that; points that are `still` stay.
+    `pixels` is that, signed as in `swept_by_arcs`; points that are `still` stay.
     """
     if not len(arcs):
         return
@@ -25,7 +25,7 @@ def widen(path: Path, x: Floats, y: Floats, kept: Flags, still: Flags, arcs: Num
     missing = np.ones(len(rings.at), bool)
     for share in SHARES:
         for _ in range(ROUNDS):
-            rings.slide(path, x, y, doubled, missing * share)
+            rings.slide(path, x, y, pixels, missing * share)
         missing = rings.blocked(path, x, y)
         x[rings.at[missing]], y[rings.at[missing]] = was[0][missing], was[1][missing]
     rings.close(x, y)
@@ -56,11 +56,11 @@ class _Rings:
         moves = ~still[at]
         return cls(at, offsets, before, behind, ends, path.dx[at] * moves, path.dy[at] * moves)
 
-    def slide(self, path: Path, x: Floats, y: Floats, doubled: Floats, share: Floats) -> None:
+    def slide(self, path: Path, x: Floats, y: Floats, pixels: Numbers, share: Floats) -> None:
         at, before, behind, dx, dy, begins = self.at, self.before, self.behind, self.dx, self.dy, self.offsets[:-1]
         swept = np.add.reduceat(x[at] * y[behind] - x[behind] * y[at], begins)
         gain = np.add.reduceat(-dy * (y[behind] - y[before]) + dx * (x[before] - x[behind]), begins)
-        step = np.divide(doubled - swept, gain, out=np.zeros_like(swept), where=np.abs(gain) > 1)
+        step = np.divide(-2.0 * pixels - swept, gain, out=np.zeros_like(swept), where=np.abs(gain) > 1)
         aside = (y[at] - path.y[at]) * dx - (x[at] - path.x[at]) * dy
         aside = (aside + share * np.repeat(step, np.diff(self.offsets))).clip(-SLIDE_PX, SLIDE_PX)
         x[at], y[at] = path.x[at] - aside * dy, path.y[at] + aside * dx

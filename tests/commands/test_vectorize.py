@@ -159,7 +159,6 @@ def test_one_file_for_each_district(rsseg, tmp_path: Path) -> None:
     geopandas.GeoDataFrame({"name": ["Nord", "Süd/Ost"]}, geometry=halves, crs="EPSG:32633").to_file(
         tmp_path / "districts.gpkg"
     )
-    (tmp_path / "out").mkdir()
     ended = rsseg("vectorize", TRUTH, "-o", "out", "--split", "districts.gpkg:name", "--crs", "EPSG:3857", "--json")
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
@@ -232,6 +231,8 @@ def test_an_empty_map_gives_an_empty_layer_and_says_so(rsseg, make_raster, tmp_p
         (["mask.tif", "--append", "--overwrite"], "--append"),
         (["mask.tif", "--confidence", "elsewhere.tif"], "elsewhere.tif"),
         (["mask.tif", "--split", "there.gpkg"], "FIELD"),
+        (["mask.tif", "--split", "there.gpkg:name", "-o", "there.gpkg"], "name a folder"),
+        (["mask.tif", "--crs", "EPSG:4258", "-o", "m.geojson"], "WGS 84"),
         (["mask.tif", "-f", "Shapefile"], "Shapefile"),
         (["mask.tif", "--simplify", "nan"], "--simplify"),
         (["mask.tif", "--layer", "a|b"], "--layer"),
