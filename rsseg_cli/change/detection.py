@@ -1,6 +1,6 @@
 """Finds what changed between two dates of one place. No truth is asked, and nothing has to be learned before.
 
-two rasters -> Pair, registered -> DistanceModel -> a walk for the threshold -> a walk that writes mask and score
+two rasters -> Pair, registered -> Detector -> a walk for the threshold -> a walk that writes mask and score
 """
 
 import logging
@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,7 @@ from rasterio.windows import Window
 
 from rsseg_cli import __version__
 from rsseg_cli.change.baseline import note_offset
-from rsseg_cli.change.distance import HALO_PX, DistanceModel, fit_distance
-from rsseg_cli.change.level import BANDS, CANONICAL
+from rsseg_cli.change.methods import Detector, Method, fit
 from rsseg_cli.change.pair import Pair, PairOptions, open_pair
 from rsseg_cli.change.scheme import CHANGE_SCHEME
 from rsseg_cli.change.shift import Shift, register
@@ -35,9 +34,6 @@ from rsseg_cli.raster.layout import Layout
 from rsseg_cli.raster.tiles import block_count, blocks
 from rsseg_cli.raster.write import RasterWriter, check_suffix, create_labels, create_raster
 
-Method = Literal["classical", "ir-mad", "cva"]
-# The ways of subtracting that each method takes.
-WAYS: dict[str, tuple[int, ...]] = {"classical": (CANONICAL, BANDS), "ir-mad": (CANONICAL,), "cva": (BANDS,)}
 BLOCK_PX = 512  # that are looked at together
 # More changed than this is more likely light, season or cloud.
 MUCH = 0.5
@@ -74,16 +70,16 @@ def detect(request: Request, started: float, track: Track = untracked) -> dict[s
     shift = None
     if request.pair.align == "auto":
         pair, shift = register(pair, request.max_shift_px)
-    model = fit_distance(pair, WAYS[request.method], request.seed)
-    limit = _limit(pair, model, track)
+    detector = fit(request.method, pair, request.seed)
+    limit = _limit(pair, detector, track)
     with ExitStack() as stack:
         score = request.score
         if score is None and request.polygons is not None:  # polygons are told how sure they are
             score = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "score.tif"
-        tally = _write(request, pair, model, limit, score, track)
+        tally = _write(request, pair, detector, limit, score, track)
         if request.polygons is not None:
             _write_polygons(request, score)
-    return {**_report(request, pair, shift, tally), "seconds": time.perf_counter() - started}
+    return {**_report(request, pair, shift, detector, tally), "seconds": time.perf_counter() - started}
 
 
 def _check(request: Request) -> None:
@@ -112,9 +108,9 @@ def _check_targets(request: Request, inputs: tuple[str, ...]) -> None:
             check_target(path, overwrite=request.overwrite, inputs=inputs, sidecars=style)
 
 
-def _limit(pair: Pair, model: DistanceModel, track: Track) -> float:
+def _limit(pair: Pair, detector: Detector, track: Track) -> float:
     """The distance from which on a pixel has changed."""
-    counts = sum(_walk(pair, lambda window: count(_distance(pair, model, window)), "comparing", track))
+    counts = sum(_walk(pair, lambda window: count(detector.distance(pair, window)), "comparing", track))
     return threshold(np.asarray(counts))
 
 
@@ -128,16 +124,6 @@ def _walk(pair: Pair, look: Callable[[Window], Found], label: str, track: Track)
         yield from track(found, label, block_count(pair.grid, BLOCK_PX))
 
 
-def _distance(pair: Pair, model: DistanceModel, window: Window) -> NDArray[np.float32]:
-    """Of a window; what is read around it reaches as far as the distance looks."""
-    top, left = max(0, window.row_off - HALO_PX), max(0, window.col_off - HALO_PX)
-    bottom = min(pair.grid.height, window.row_off + window.height + HALO_PX)
-    right = min(pair.grid.width, window.col_off + window.width + HALO_PX)
-    whole = model.distance(*pair.read(Window(left, top, right - left, bottom - top)))
-    row, col = window.row_off - top, window.col_off - left
-    return whole[row : row + window.height, col : col + window.width]
-
-
 @dataclass
 class _Tally:
     """What was found, while it is written."""
@@ -148,14 +134,12 @@ class _Tally:
     changed_m2: float = 0.0
 
 
-def _write(
-    request: Request, pair: Pair, model: DistanceModel, limit: float, score: Path | None, track: Track
-) -> _Tally:
+def _write(request: Request, pair: Pair, detector: Detector, limit: float, score: Path | None, track: Track) -> _Tally:
     tally = _Tally(request.threshold if request.threshold is not None else 0.5)
     row_areas = pair.grid.row_areas()
 
     def look(window: Window) -> tuple[Window, NDArray[np.float32]]:
-        distance = _distance(pair, model, window)
+        distance = detector.distance(pair, window)
         return window, distance / (distance + np.float32(limit))
 
     with ExitStack() as stack:
@@ -201,7 +185,7 @@ def _write_polygons(request: Request, score: Path | None) -> None:
     make_layers(wanted, time.perf_counter())
 
 
-def _report(request: Request, pair: Pair, shift: Shift | None, tally: _Tally) -> dict[str, Any]:
+def _report(request: Request, pair: Pair, shift: Shift | None, detector: Detector, tally: _Tally) -> dict[str, Any]:
     share = tally.changed_px / max(tally.held_px, 1)
     warnings = _warnings(share)
     for text in warnings:
@@ -214,10 +198,10 @@ def _report(request: Request, pair: Pair, shift: Shift | None, tally: _Tally) ->
         "changed_share": share,
         "changed_area_m2": tally.changed_m2 if pair.grid.crs is not None else None,
         "method": request.method,
-        "delivered": "classical",
+        "delivered": detector.delivered,
         "threshold": {"rule": "auto" if request.threshold is None else "given", "value": tally.limit},
-        "steps": 0,
-        "stopped_by": None,
+        "steps": detector.steps,
+        "stopped_by": detector.stopped_by,
         "shift_px": [shift.dx, shift.dy] if shift else None,
         "shift_reliability": shift.reliability if shift else None,
         "radiometry": "fitted to what did not change",

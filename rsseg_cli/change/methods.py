@@ -1,0 +1,53 @@
+"""The methods that compare two dates: each looks at the pair once, and gives a distance for any window then."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from rsseg_cli.change.distance import HALO_PX, fit_distance
+from rsseg_cli.change.level import BANDS, CANONICAL
+from rsseg_cli.change.pair import Pair
+
+Method = Literal["classical", "ir-mad", "cva"]
+Delivered = Literal["classical", "fusion", "metric-cd"]
+Values = NDArray[np.float32]
+
+# The ways of subtracting that each method takes.
+WAYS: Mapping[str, tuple[int, ...]] = {"classical": (CANONICAL, BANDS), "ir-mad": (CANONICAL,), "cva": (BANDS,)}
+
+
+class Model(Protocol):
+    """Fitted to one pair."""
+
+    def distance(self, before: Values, after: Values) -> Values:
+        """Of a window (band, y, x) of both dates; NaN where there is nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A model and how it came about."""
+
+    model: Model
+    halo_px: int  # how far the model looks around a pixel
+    delivered: Delivered = "classical"
+    steps: int = 0
+    stopped_by: str | None = None
+
+    def distance(self, pair: Pair, window: Window) -> Values:
+        """Of a window; what is read around it reaches as far as the model looks."""
+        top, left = max(0, window.row_off - self.halo_px), max(0, window.col_off - self.halo_px)
+        bottom = min(pair.grid.height, window.row_off + window.height + self.halo_px)
+        right = min(pair.grid.width, window.col_off + window.width + self.halo_px)
+        whole = self.model.distance(*pair.read(Window(left, top, right - left, bottom - top)))
+        row, col = window.row_off - top, window.col_off - left
+        return whole[row : row + window.height, col : col + window.width]
+
+
+def fit(method: Method, pair: Pair, seed: int) -> Detector:
+    """Looks at the pair."""
+    return Detector(fit_distance(pair, WAYS[method], seed), HALO_PX)
