@@ -2,8 +2,10 @@
 
 import logging
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
@@ -13,11 +15,18 @@ from rsseg_cli.classes import ClassScheme
 from rsseg_cli.delivery import check_target
 from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.labels import Labels
+from rsseg_cli.vector.coverage import Coverage
 from rsseg_cli.vector.districts import District, file_names, open_districts
 from rsseg_cli.vector.formats import GEOPACKAGE, Format, format_of
 from rsseg_cli.vector.geojson import LONLAT
 from rsseg_cli.vector.masks import Masks, choose, open_masks, remap
 from rsseg_cli.vector.merging import Least
+
+if TYPE_CHECKING:
+    import pyarrow  # type: ignore[import-untyped]
+
+# Of regions whose lines are still edges of pixels: named columns, a value for each.
+Columns = Callable[[Coverage], "Mapping[str, pyarrow.Array]"]
 
 CLASS_FILES = (".csv", ".toml", ".qml")
 STDOUT = Path("-")
@@ -73,6 +82,7 @@ class Job:
     crs: CRS | None  # that the person asked for
     form: Format
     targets: tuple[Target, ...]  # none: a stream, or nothing is written
+    columns: Columns | None = None  # what else is known of regions
 
     @property
     def scheme(self) -> ClassScheme:

@@ -89,7 +89,7 @@ def vectorize(
         *_, draft = track(drafts(job), "polygons", len(_steps(job)) + 1)
         features = _features(job, draft)
         return to_frame(projected(features, job.crs) if job.crs else features)
-    _carried_out(job, track)
+    carried_out(job, track)
     return Path(output)
 
 
@@ -108,10 +108,12 @@ def _text(value: object) -> str | None:
 
 def make_layers(request: Request, started: float, track: Track = untracked) -> dict[str, Any]:
     """Writes what was asked for, and gives what `--json` prints."""
-    return {**_carried_out(prepared(request), track), "seconds": time.perf_counter() - started}
+    return {**carried_out(prepared(request), track), "seconds": time.perf_counter() - started}
 
 
-def _carried_out(job: Job, track: Track) -> dict[str, Any]:
+def carried_out(job: Job, track: Track = untracked) -> dict[str, Any]:
+    """Writes the polygons of a job, and says what was written."""
+
     def steps() -> Iterator[Draft | dict[str, Any]]:
         for draft in drafts(job):
             yield draft
@@ -148,7 +150,7 @@ def drafts(job: Job) -> Iterator[Draft]:
 def _steps(job: Job) -> list[Step]:
     request = job.request
     wanted = (
-        (_with_zones, len(job.masks.paths) > 1 or request.confidence is not None),
+        (_with_zones, len(job.masks.paths) > 1 or request.confidence is not None or job.columns is not None),
         (_smoothed, not request.exact),
         (_simplified, request.simplify > 0),
         (_squared, len(job.squared) > 0),
@@ -170,6 +172,8 @@ def _with_zones(job: Job, draft: Draft) -> Draft:
     if job.request.confidence is not None:
         found = confidence_columns(draft.pixels, job.request.confidence)
         columns |= {name: pyarrow.array(values, from_pandas=True) for name, values in found.items()}
+    if job.columns is not None:
+        columns |= job.columns(draft.pixels)
     return replace(draft, columns=columns)
 
 

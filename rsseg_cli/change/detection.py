@@ -1,44 +1,41 @@
 """Finds what changed between two dates of one place. No truth is asked, and nothing has to be learned before.
 
-two rasters -> Pair, registered -> Detector -> a walk for the threshold -> a walk that writes mask and score
+two rasters -> Pair, registered -> a walk that finds distances -> a threshold -> mask, score and polygons
 """
 
 import logging
-import os
-import tempfile
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from rsseg_cli import __version__
+from rsseg_cli.change import doubts
 from rsseg_cli.change.baseline import note_offset
-from rsseg_cli.change.methods import Detector, Method, fit
+from rsseg_cli.change.comparison import BLOCK_PX, Comparison, compare
+from rsseg_cli.change.from_to import open_classes
+from rsseg_cli.change.methods import Method
 from rsseg_cli.change.pair import Pair, PairOptions, open_pair
-from rsseg_cli.change.scheme import CHANGE_SCHEME
+from rsseg_cli.change.scheme import CHANGE_SCHEME, CHANGED
 from rsseg_cli.change.shift import Shift, register
-from rsseg_cli.change.threshold import count, threshold
+from rsseg_cli.change.sieve import sieved
+from rsseg_cli.change.threshold import Cut
 from rsseg_cli.classes import UNLABELLED
 from rsseg_cli.delivery import check_target
 from rsseg_cli.errors import RssegError
 from rsseg_cli.progress import Track, untracked
+from rsseg_cli.raster.labels import Ids, Labels
 from rsseg_cli.raster.layout import Layout
+from rsseg_cli.raster.scene import Scene
 from rsseg_cli.raster.tiles import block_count, blocks
 from rsseg_cli.raster.write import RasterWriter, check_suffix, create_labels, create_raster
-
-BLOCK_PX = 512  # that are looked at together
-# More changed than this is more likely light, season or cloud.
-MUCH = 0.5
-
-Found = TypeVar("Found")
 
 logger = logging.getLogger(__name__)
 
@@ -47,47 +44,95 @@ logger = logging.getLogger(__name__)
 class Request:
     """What the person asked for."""
 
-    before: str
-    after: str
-    output: Path
+    before: str | Scene
+    after: str | Scene
+    output: Path = Path("change.tif")
     pair: PairOptions = field(default_factory=PairOptions)
     method: Method = "classical"
     score: Path | None = None
     polygons: Path | None = None
+    before_classes: str | None = None
+    after_classes: str | None = None
+    min_area: float = 0.0
     max_shift_px: float = 5.0
-    threshold: float | None = None  # of the score; None: from the pair
+    threshold: str | float = "auto"  # a rule, or a score
     seed: int = 0
     overwrite: bool = False
     creation_options: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Opened:
+    """Two dates that can be compared."""
+
+    pair: Pair  # registered
+    shift: Shift | None  # None: nobody asked for it
+    classes: Mapping[str, Labels]  # of the dates, by the column that they fill
+
+
+@dataclass
+class Tally:
+    """What goes by while results are read."""
+
+    held_px: int = 0
+    flagged_px: int = 0  # changed, small patches included
+    changed_px: int = 0
+    changed_m2: float = 0.0
+    both_px: int = 0  # flagged by the second opinion as well
+    either_px: int = 0
+
+    @property
+    def agreement(self) -> float | None:
+        """Of all that one of the two flags, the share that both do; None where neither does."""
+        return self.both_px / self.either_px if self.either_px else None
+
+
 def detect(request: Request, started: float, track: Track = untracked) -> dict[str, Any]:
-    """Writes what was asked for, and gives what `--json` prints."""
+    """Writes what was asked for, and gives what `--json` prints.
+
+    The mask has its name last: where it lies, all else is there and complete.
+    """
     _check(request)
-    pair = open_pair(request.before, request.after, request.pair)
-    _check_targets(request, pair.files)
-    note_offset(pair)
-    shift = None
-    if request.pair.align == "auto":
-        pair, shift = register(pair, request.max_shift_px)
-    detector = fit(request.method, pair, request.seed)
-    limit = _limit(pair, detector, track)
-    with ExitStack() as stack:
-        score = request.score
-        if score is None and request.polygons is not None:  # polygons are told how sure they are
-            score = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "score.tif"
-        tally = _write(request, pair, detector, limit, score, track)
+    with heard() as warnings, ExitStack() as stack:
+        opened = open_dates(request)
+        _check_targets(request, inputs=(*opened.pair.files, *_class_maps(request)))
+        masks, scores = _writers(request, opened.pair, stack)
+        # In the folder where the mask is made, which goes when the mask is done or given up.
+        found = compared(request, opened.pair, Path(masks.dataset.name).parent, track)
+        mask, tally = sieved(found, found.pair.grid, request.min_area), Tally()
+        for window, ids, score in results(found, mask, tally, track):
+            masks.write(ids, window)
+            if scores is not None:
+                scores.write(score, window)
+        say_doubts(tally)
         if request.polygons is not None:
-            _write_polygons(request, score)
-    return {**_report(request, pair, shift, detector, tally), "seconds": time.perf_counter() - started}
+            _write_polygons(request, opened, found, mask, track)
+    return {
+        "change": str(request.output),
+        "probability": str(request.score) if request.score else None,
+        "polygons": str(request.polygons) if request.polygons else None,
+        **report(opened, found, tally),
+        "warnings": warnings,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def check_options(request: Request) -> None:
+    """What can be said before anything is opened."""
+    if request.method not in get_args(Method):
+        raise RssegError(f"--method {request.method}: not known", f"use {', '.join(get_args(Method))}")
+    Cut.of(request.threshold)
+    if not 0 <= request.min_area < math.inf:
+        raise RssegError(f"--min-area {request.min_area:g}: is no area", "give square metres, as in --min-area 50")
 
 
 def _check(request: Request) -> None:
-    """Before anything is opened."""
-    if request.method not in get_args(Method):
-        raise RssegError(f"--method {request.method}: not known", f"use {', '.join(get_args(Method))}")
-    if request.threshold is not None and not 0 < request.threshold < 1:
-        raise RssegError(f"--threshold {request.threshold:g}: not between 0 and 1", "leave it out, or try 0.5")
+    check_options(request)
+    if _class_maps(request) and request.polygons is None:
+        raise RssegError(
+            "--before-classes and --after-classes add columns to polygons, and none are written",
+            "name a file for them: --polygons change.gpkg",
+        )
     rasters = [path for path in (request.output, request.score) if path is not None]
     outputs = [*rasters, *([request.polygons] if request.polygons else [])]
     if len(set(outputs)) < len(outputs):
@@ -98,7 +143,11 @@ def _check(request: Request) -> None:
         from rsseg_cli.vector.formats import format_of
 
         format_of(request.polygons)
-    _check_targets(request, ())
+    _check_targets(request, inputs=())
+
+
+def _class_maps(request: Request) -> tuple[str, ...]:
+    return tuple(path for path in (request.before_classes, request.after_classes) if path is not None)
 
 
 def _check_targets(request: Request, inputs: tuple[str, ...]) -> None:
@@ -108,110 +157,97 @@ def _check_targets(request: Request, inputs: tuple[str, ...]) -> None:
             check_target(path, overwrite=request.overwrite, inputs=inputs, sidecars=style)
 
 
-def _limit(pair: Pair, detector: Detector, track: Track) -> float:
-    """The distance from which on a pixel has changed."""
-    counts = sum(_walk(pair, lambda window: count(detector.distance(pair, window)), "comparing", track))
-    return threshold(np.asarray(counts))
+def open_dates(request: Request) -> Opened:
+    """The two dates on one grid and upon one another, and their class maps."""
+    pair = open_pair(request.before, request.after, request.pair)
+    note_offset(pair)
+    registered, shift = pair, None
+    if request.pair.align == "auto":
+        registered, shift = register(pair, request.max_shift_px)
+    for doubt in doubts.of_pair(registered, shift):
+        logger.warning("%s", doubt)
+    maps = (request.before_classes, request.after_classes)
+    moved = shift if registered is not pair else None
+    return Opened(registered, shift, open_classes(*maps, registered, moved, by_place=request.pair.align != "off"))
 
 
-def _walk(pair: Pair, look: Callable[[Window], Found], label: str, track: Track) -> Iterator[Found]:
-    """What is seen in each block, in their order; some are looked at side by side."""
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        windows = blocks(pair.grid, BLOCK_PX)
-        some = iter(lambda: list(islice(windows, workers)), [])
-        found = (seen for together in some for seen in pool.map(look, together))
-        yield from track(found, label, block_count(pair.grid, BLOCK_PX))
+def compared(request: Request, pair: Pair, folder: Path, track: Track) -> Comparison:
+    """The pair, looked at with the method that the person wants; what is found lies in the folder."""
+    return compare(pair, request.method, Cut.of(request.threshold), request.seed, request.output, folder, track)
 
 
-@dataclass
-class _Tally:
-    """What was found, while it is written."""
-
-    limit: float  # of the score
-    changed_px: int = 0
-    held_px: int = 0
-    changed_m2: float = 0.0
-
-
-def _write(request: Request, pair: Pair, detector: Detector, limit: float, score: Path | None, track: Track) -> _Tally:
-    tally = _Tally(request.threshold if request.threshold is not None else 0.5)
-    row_areas = pair.grid.row_areas()
-
-    def look(window: Window) -> tuple[Window, NDArray[np.float32]]:
-        distance = detector.distance(pair, window)
-        return window, distance / (distance + np.float32(limit))
-
-    with ExitStack() as stack:
-        masks, scores = _writers(request, pair, score, stack)
-        for window, values in _walk(pair, look, "writing", track):
-            held = np.isfinite(values)
-            changed = held & (values > tally.limit)
-            masks.write(np.where(held, changed, UNLABELLED).astype(np.uint8), window)
-            if scores is not None:
-                scores.write(values, window)
-            tally.changed_px += int(changed.sum())
-            tally.held_px += int(held.sum())
-            rows = row_areas[window.row_off : window.row_off + window.height]
-            tally.changed_m2 += float(changed.sum(axis=1) @ rows)
-    return tally
+def results(
+    found: Comparison, mask: Ids, tally: Tally, track: Track
+) -> Iterator[tuple[Window, NDArray[np.uint8], NDArray[np.float32]]]:
+    """(window, mask, score) of each block; what goes by is counted."""
+    grid, row_areas = found.pair.grid, found.pair.grid.row_areas()
+    for window in track(blocks(grid, BLOCK_PX), "writing", block_count(grid, BLOCK_PX)):
+        ids, score = mask.read(window), found.score(window)
+        flagged, by_second = score > found.cut.score, found.by_second_opinion(window)
+        changed = np.count_nonzero(ids == CHANGED, axis=1)
+        tally.held_px += int(np.count_nonzero(ids != UNLABELLED))
+        tally.flagged_px += int(np.count_nonzero(flagged))
+        tally.changed_px += int(changed.sum())
+        tally.changed_m2 += float(changed @ row_areas[window.row_off : window.row_off + window.height])
+        tally.both_px += int(np.count_nonzero(flagged & by_second))
+        tally.either_px += int(np.count_nonzero(flagged | by_second))
+        yield window, ids, score
 
 
-def _writers(
-    request: Request, pair: Pair, score: Path | None, stack: ExitStack
-) -> tuple[RasterWriter, RasterWriter | None]:
+def say_doubts(tally: Tally) -> None:
+    held = max(tally.held_px, 1)
+    for doubt in doubts.of_share(tally.changed_px / held, tally.flagged_px / held):
+        logger.warning("%s", doubt)
+
+
+def _writers(request: Request, pair: Pair, stack: ExitStack) -> tuple[RasterWriter, RasterWriter | None]:
     tags = {"RSSEG_VERSION": __version__, "RSSEG_METHOD": request.method}
-    common: dict[str, Any] = {"inputs": pair.files, "options": request.creation_options}
-    mask = create_labels(request.output, pair.grid, CHANGE_SCHEME, tags=tags, overwrite=request.overwrite, **common)
-    if score is None:
-        return stack.enter_context(mask), None
+    common: dict[str, Any] = {"inputs": pair.files, "options": request.creation_options, "overwrite": request.overwrite}
+    masks = stack.enter_context(create_labels(request.output, pair.grid, CHANGE_SCHEME, tags=tags, **common))
+    if request.score is None:
+        return masks, None
     layout = Layout(("change score",), "float32", float("nan"), tags=tags)
-    scores = create_raster(score, pair.grid, layout, overwrite=request.overwrite, **common)
-    return stack.enter_context(mask), stack.enter_context(scores)
+    return masks, stack.enter_context(create_raster(request.score, pair.grid, layout, **common))
 
 
-def _write_polygons(request: Request, score: Path | None) -> None:
-    """The changed ground as polygons, each with its mean, lowest and 10th percentile of the score."""
-    from rsseg_cli.polygon_job import Request as PolygonRequest
-    from rsseg_cli.vectorization import make_layers
+def _write_polygons(request: Request, opened: Opened, found: Comparison, mask: Ids, track: Track) -> None:
+    from rsseg_cli.change.polygons import write_polygons
 
-    wanted = PolygonRequest(
-        masks=(str(request.output),),
-        output=request.polygons,
-        classes="changed",
-        confidence=str(score),
-        overwrite=request.overwrite,
-    )
-    make_layers(wanted, time.perf_counter())
+    assert request.polygons is not None
+    labels = Labels(str(request.output), found.pair.grid, CHANGE_SCHEME, mask)
+    write_polygons(request.polygons, labels, found, opened.classes, request.overwrite, track)
 
 
-def _report(request: Request, pair: Pair, shift: Shift | None, detector: Detector, tally: _Tally) -> dict[str, Any]:
-    share = tally.changed_px / max(tally.held_px, 1)
-    warnings = _warnings(share)
-    for text in warnings:
-        logger.warning("%s", text)
+def report(opened: Opened, found: Comparison, tally: Tally) -> dict[str, Any]:
+    """What was found, as `--json` prints it."""
+    pair, shift, cut, detector = opened.pair, opened.shift, found.cut, found.detector
     return {
-        "change": str(request.output),
-        "probability": str(request.score) if request.score else None,
-        "polygons": str(request.polygons) if request.polygons else None,
         "changed_pixels": tally.changed_px,
-        "changed_share": share,
+        "changed_share": tally.changed_px / max(tally.held_px, 1),
         "changed_area_m2": tally.changed_m2 if pair.grid.crs is not None else None,
-        "method": request.method,
+        "method": found.method,
         "delivered": detector.delivered,
-        "threshold": {"rule": "auto" if request.threshold is None else "given", "value": tally.limit},
+        "threshold": {"rule": "given" if cut.is_given else cut.rule, "value": cut.score},
         "steps": detector.steps,
         "stopped_by": detector.stopped_by,
         "shift_px": [shift.dx, shift.dy] if shift else None,
         "shift_reliability": shift.reliability if shift else None,
         "radiometry": "fitted to what did not change",
-        "warnings": warnings,
+        "agreement_with_ir_mad": tally.agreement,
     }
 
 
-def _warnings(share: float) -> list[str]:
-    if share == 0:
-        return ["nothing has changed, as far as these two dates can tell"]
-    if share > MUCH:
-        return [f"{share:.0%} of the ground seems changed: the dates may differ too much in season, light or cloud"]
-    return []
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Whatever is warned of meanwhile, each once: what is said on stderr is in the report."""
+    said: dict[str, None] = {}
+    warnings: list[str] = []
+    listener = logging.Handler(logging.WARNING)
+    listener.emit = lambda record: said.setdefault(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("rsseg_cli")
+    log.addHandler(listener)
+    try:
+        yield warnings
+    finally:
+        log.removeHandler(listener)
+        warnings.extend(said)

@@ -82,8 +82,8 @@ class Pair:
         return replace(self, after=put_on(self.loose, self.grid, -dx, -dy))
 
 
-def open_pair(before: str, after: str, options: PairOptions = PairOptions()) -> Pair:
-    """Two dates as one pair, on the ground that both cover."""
+def open_pair(before: str | Scene, after: str | Scene, options: PairOptions = PairOptions()) -> Pair:
+    """Two dates, named or held, as one pair, on the ground that both cover."""
     if options.align not in get_args(Align):
         raise RssegError(f"--align {options.align}: not known", f"use {', '.join(get_args(Align))}")
     one = _open(before, options.before_bands, options.before_mask, options)
@@ -99,8 +99,8 @@ def open_pair(before: str, after: str, options: PairOptions = PairOptions()) -> 
     return pair
 
 
-def _open(path: str, bands: str | None, mask: str | None, options: PairOptions) -> Scene:
-    scene = open_scene(path, bands, options.alpha, options.mosaic)
+def _open(date: str | Scene, bands: str | None, mask: str | None, options: PairOptions) -> Scene:
+    scene = date.select(bands) if isinstance(date, Scene) else open_scene(date, bands, options.alpha, options.mosaic)
     return scene if mask is None else masked(scene, mask)
 
 

@@ -8,7 +8,6 @@ import typer
 
 from rsseg_cli.commands.options import Alpha, Aoi, Bands, CreationOptions, Overwrite, with_console
 from rsseg_cli.console import Console
-from rsseg_cli.errors import RssegError
 
 Method = Literal["classical", "ir-mad", "cva"]
 Align = Literal["auto", "grid", "off"]
@@ -32,7 +31,11 @@ def detect_change(
         Path | None, typer.Option(metavar="FILE", help="Also write the change score, 0 to 1; the mask is cut at 0.5.")
     ] = None,
     polygons: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write what changed as polygons: a .gpkg, .fgb, ...")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write what changed as polygons, with area, score and direction: a .gpkg, .fgb, ...",
+        ),
     ] = None,
     bands: Bands = None,
     before_bands: Annotated[
@@ -49,8 +52,25 @@ def detect_change(
         float, typer.Option(metavar="PIXELS", help="Refuse dates that lie further apart than this.")
     ] = 5.0,
     threshold: Annotated[
-        str, typer.Option(metavar="auto|0..1", help="Score from which on a pixel has changed. auto: from the pair.")
+        str,
+        typer.Option(
+            metavar="auto|otsu|kittler|null|0..1",
+            help="From where on a pixel has changed. auto: Otsu's rule, but beyond what noise explains. null: so that "
+            "1 % of what did not change is flagged. otsu, kittler: the plain rules, without that guard. A "
+            "number: from that score on.",
+        ),
     ] = "auto",
+    min_area: Annotated[
+        float,
+        typer.Option(metavar="M2", help="Smaller patches count as unchanged, in the mask and among the polygons."),
+    ] = 0.0,
+    before_classes: Annotated[
+        str | None,
+        typer.Option(metavar="RASTER", help="Land cover of the earlier date: polygons get its class as 'from'."),
+    ] = None,
+    after_classes: Annotated[
+        str | None, typer.Option(metavar="RASTER", help="Land cover of the later date: their class as 'to'.")
+    ] = None,
     alpha: Alpha = "auto",
     mosaic: Annotated[bool, typer.Option("--mosaic", help="Each date is a folder or pattern of tiles.")] = False,
     seed: Annotated[int, typer.Option(help="Of the pixels that noise is learned from.")] = 0,
@@ -79,20 +99,14 @@ def detect_change(
         method,
         probability,
         polygons,
+        before_classes,
+        after_classes,
+        min_area,
         max_shift_px,
-        _number(threshold),
+        threshold,
         seed,
         overwrite,
         parse(creation_options),
     )
     result = detect(request, started, console.track)
     console.report(result, [result[kind] for kind in ("change", "probability", "polygons") if result[kind]])
-
-
-def _number(text: str) -> float | None:
-    if text == "auto":
-        return None
-    try:
-        return float(text)
-    except ValueError as problem:
-        raise RssegError(f"--threshold {text}: neither auto nor a number", "leave it out, or try 0.5") from problem

@@ -109,6 +109,16 @@ def _zones(
             yield top + len(values), edges.regions(top, len(values)), values
 
 
+def blocks_of_regions(coverage: Coverage) -> Iterator[tuple[Window, Indices]]:
+    """(window, the region of each of its pixels) all over the raster, of lines that nothing has moved."""
+    edges = find_edges(coverage)
+    for strip in _strips(coverage.grid, STRIP_ROWS):
+        regions = edges.regions(strip.row_off, strip.height)
+        for left in range(0, strip.width, STRIP_ROWS):
+            part = regions[:, left : left + STRIP_ROWS]
+            yield Window(left, strip.row_off, part.shape[1], strip.height), part
+
+
 def _strips(grid: Grid, rows: int) -> Iterator[Window]:
     for top in range(0, grid.height, rows):
         yield Window(0, top, grid.width, min(rows, grid.height - top))

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from rsseg_cli.change.threshold import BINS, Noise, count, threshold
+from rsseg_cli.change.threshold import BINS, Cut, Noise, Rule, count, threshold
+from rsseg_cli.errors import RssegError
 
 
 def distances(share: float, factor: float = 8.0, pixels: int = 200_000) -> tuple[np.ndarray, np.ndarray]:
@@ -43,3 +44,43 @@ def test_where_nothing_changed_nothing_much_is_found(sigma: float) -> None:
 
 def test_nothing_has_a_threshold_too() -> None:
     assert np.isfinite(threshold(count(np.full(9, np.nan, np.float32))))
+
+
+@pytest.mark.parametrize("rule", ["otsu", "kittler"])
+@pytest.mark.parametrize("pixels", [400, 100_000])
+def test_two_equal_groups_are_parted_in_the_middle(rule: Rule, pixels: int) -> None:
+    rng = np.random.default_rng(2)
+    logarithms = np.concatenate([rng.normal(-2, 0.5, pixels), rng.normal(2, 0.5, pixels)])
+    assert np.log(threshold(count(np.exp(logarithms).astype(np.float32)), rule)) == pytest.approx(0, abs=0.1)
+
+
+def test_minimum_error_goes_nearer_to_the_narrow_group_and_otsu_does_not() -> None:
+    rng = np.random.default_rng(2)
+    logarithms = np.concatenate([rng.normal(-1, 0.2, 50_000), rng.normal(2, 0.8, 50_000)])
+    counts = count(np.exp(logarithms).astype(np.float32))
+    # The two laws are equally likely at -0.33, as their densities say.
+    assert np.log(threshold(counts, "kittler")) == pytest.approx(-0.33, abs=0.1)
+    assert np.log(threshold(counts, "otsu")) > 0.2
+
+
+@pytest.mark.parametrize("share", [0, 0.02, 0.3])
+@pytest.mark.parametrize("sigma", [0.25, 0.6])
+def test_null_flags_a_hundredth_of_what_did_not_change(share: float, sigma: float) -> None:
+    rng = np.random.default_rng(3)
+    unchanged, changes = rng.normal(0, sigma, 300_000), rng.normal(4, sigma, int(300_000 * share))
+    found = threshold(count(np.exp(np.concatenate([unchanged, changes])).astype(np.float32)), "null")
+    assert (np.exp(unchanged) > found).mean() == pytest.approx(0.01, rel=0.5)
+
+
+@pytest.mark.parametrize("rule", ["auto", "otsu", "kittler", "null"])
+@pytest.mark.parametrize("value", [np.nan, 0.0, 3.0])
+def test_every_rule_has_an_answer_where_there_is_little_to_ask(rule: Rule, value: float) -> None:
+    assert np.isfinite(threshold(count(np.full(9, value, np.float32)), rule))
+
+
+def test_a_cut_is_a_rule_or_a_score() -> None:
+    assert Cut.of("kittler") == Cut("kittler")
+    assert Cut.of("0.3") == Cut.of(0.3) == Cut(score=0.3, is_given=True)
+    for text in ("much", "0", "1", "nan", "-0.5", "2"):
+        with pytest.raises(RssegError, match="auto, otsu, kittler, null nor a score between 0 and 1"):
+            Cut.of(text)

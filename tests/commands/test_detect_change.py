@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pyogrio
 import pytest
@@ -26,6 +27,7 @@ KEYS = [
     "shift_px",
     "shift_reliability",
     "radiometry",
+    "agreement_with_ir_mad",
     "warnings",
     "seconds",
 ]
@@ -62,23 +64,11 @@ def test_the_sample_pair(rsseg, tmp_path: Path) -> None:
     polygons = pyogrio.read_dataframe(tmp_path / "p.gpkg", layer="p")
     assert set(polygons["class_name"]) == {"changed"}
     assert polygons["area_m2"].sum() == pytest.approx(found["changed_area_m2"], rel=0.1)
-    assert (polygons["confidence_mean"] > 0.5).all()
-
-
-def test_the_same_again_and_blocks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rsseg_cli.change import detection
-
-    scores = []
-    for number, block_px in enumerate((512, 512, 96)):
-        monkeypatch.setattr(detection, "BLOCK_PX", block_px)
-        request = detection.Request(
-            str(BEFORE), str(AFTER), tmp_path / f"m{number}.tif", score=tmp_path / f"s{number}.tif"
-        )
-        detection.detect(request, 0.0)
-        with rasterio.open(tmp_path / f"s{number}.tif") as dataset:
-            scores.append(dataset.read(1))
-    np.testing.assert_array_equal(scores[0], scores[1])
-    np.testing.assert_allclose(scores[0], scores[2], atol=1e-5)
+    assert (polygons["score_mean"] >= 0.5).all()
+    assert (polygons["magnitude"] >= 1).all()
+    assert set(polygons["direction"]) <= {"brighter", "darker", "greener", "browner", "mixed"}
+    assert {f"change_{band}" for band in ("red", "green", "blue", "nir")} < set(polygons.columns)
+    assert 0 < found["agreement_with_ir_mad"] < 1
 
 
 @pytest.mark.parametrize("method", ["classical", "ir-mad", "cva"])
@@ -88,8 +78,9 @@ def test_the_same_date_twice_is_all_unchanged_and_a_warning(rsseg, make_raster, 
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     assert (found["change"], found["changed_pixels"], found["method"]) == ("change.tif", 0, method)
-    assert "nothing has changed" in found["warnings"][0]
-    assert "warning:" in ended.stderr
+    assert ["hold the same pixels" in text or "nothing has changed" in text for text in found["warnings"]] == [True] * 2
+    assert all(f"warning: {text}" in ended.stderr for text in found["warnings"])
+    assert found["agreement_with_ir_mad"] is None
 
 
 def test_another_light_another_grid_and_nodata(rsseg, make_raster, tmp_path: Path) -> None:
@@ -125,8 +116,14 @@ def test_another_light_another_grid_and_nodata(rsseg, make_raster, tmp_path: Pat
         (["a.tif", "b.tif", "-o", "there.tif"], "--overwrite"),
         (["a.tif", "b.tif", "-o", "m.png"], "GeoTIFF"),
         (["a.tif", "b.tif", "-o", "m.tif", "--probability", "m.tif"], "one name"),
-        (["a.tif", "b.tif", "--threshold", "much"], "--threshold"),
+        (["a.tif", "b.tif", "--threshold", "much"], "auto, otsu, kittler, null nor a score between 0 and 1"),
         (["a.tif", "b.tif", "--threshold", "3"], "--threshold"),
+        (["a.tif", "b.tif", "--min-area", "-1"], "--min-area"),
+        (["a.tif", "touching.tif"], "share 1 x 120 pixels only"),
+        (["a.tif", "b.tif", "--before-classes", "classes.tif"], "--polygons"),
+        (["a.tif", "b.tif", "--before-classes", "b.tif", "--polygons", "p.gpkg"], "label map"),
+        (["a.tif", "b.tif", "--after-classes", "far_classes.tif", "--polygons", "p.gpkg"], "shares no ground"),
+        (["a.tif", "b.tif", "--after-classes", "c.gpkg", "--polygons", "c.gpkg", "--overwrite"], "input"),
         (["a.tif", "b.tif", "--polygons", "p.xyz"], "p.xyz"),
         (["a.tif", "shifted.tif", "--max-shift-px", "1"], "--max-shift-px"),
     ],
@@ -141,11 +138,44 @@ def test_what_cannot_be_compared_is_refused_in_words(rsseg, make_raster, tmp_pat
     make_raster("flat.tif", np.full_like(values, 7))
     make_raster("complex.tif", values.astype(np.complex64))
     make_raster("shifted.tif", np.roll(values, (3, 3), axis=(1, 2)))
+    make_raster("touching.tif", values, transform=Affine(0.5, 0, 500_074.5, 0, -0.5, 5_000_000))
+    make_raster("classes.tif", values[0] // 700)
+    make_raster("far_classes.tif", values[0] // 700, transform=Affine(0.5, 0, 600_000, 0, -0.5, 5_000_000))
+    make_raster("c.gpkg", (values[0] // 700).astype(np.uint8), driver="GPKG")
     (tmp_path / "there.tif").write_bytes(b"mine")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    ended = rsseg("detect-change", *options)
+    ended = rsseg("detect-change", *options, "--json")
     assert ended.returncode == 1, ended.stderr
+    assert set(json.loads(ended.stdout)["error"]) == {"kind", "file", "problem", "hint"}
     assert "Traceback" not in ended.stderr
     assert "hint:" in ended.stderr
     assert words in ended.stderr
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".geojson", ".parquet"])
+def test_polygons_say_from_what_to_what_in_every_format(rsseg, make_raster, tmp_path: Path, suffix: str) -> None:
+    before, after = texture(), texture()
+    after[:, 40:60, 50:80] += 900
+    make_raster("before.tif", before)
+    make_raster("after.tif", after)
+    classes = np.full((60, 75), 1, np.uint8)
+    make_raster("old.tif", classes, transform=Affine(1, 0, 500_000, 0, -1, 5_000_000))
+    classes[10:40, 15:50] = 2
+    make_raster("new.tif", classes, transform=Affine(1, 0, 500_000, 0, -1, 5_000_000))
+    (tmp_path / "new.qml").write_text(
+        '<qgis><paletteEntry value="1" label="meadow" color="#00ff00"/>'
+        '<paletteEntry value="2" label="house" color="#ff0000"/></qgis>'
+    )
+    maps = ["--before-classes", "old.tif", "--after-classes", "new.tif", "--min-area", "20"]
+    ended = rsseg("detect-change", "before.tif", "after.tif", "-o", "m.tif", "--polygons", f"p{suffix}", *maps)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == ["m.tif", f"p{suffix}"]
+    layer = {"layer": "p"} if suffix == ".gpkg" else {}
+    read = geopandas.read_parquet if suffix == ".parquet" else geopandas.read_file
+    polygons = read(tmp_path / f"p{suffix}", **layer)
+    assert polygons[["class_name", "direction", "from", "to"]].to_numpy().tolist() == [
+        ["changed", "brighter", "1", "house"]
+    ]
+    assert (polygons[["change_1", "change_2", "change_3"]] > 0.3).all(axis=None)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []

@@ -20,7 +20,7 @@ from rsseg_cli.raster.labels import Labels
 from rsseg_cli.vector import zones
 from rsseg_cli.vector.coverage import NOTHING, Coverage, polygonize
 from rsseg_cli.vector.masks import open_masks
-from rsseg_cli.vector.zones import confidence_columns, find_edges, source_column
+from rsseg_cli.vector.zones import blocks_of_regions, confidence_columns, find_edges, source_column
 
 UTM33 = CRS.from_epsg(32633)
 HALF_METRE = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
@@ -61,6 +61,16 @@ def test_regions_of_pixels_are_those_of_a_flood(
     first = data.draw(st.integers(0, len(mask) - 1))
     rows = data.draw(st.integers(1, len(mask) - first))
     np.testing.assert_array_equal(edges.regions(first, rows), wanted[first : first + rows])
+
+
+@pytest.mark.parametrize("strip_rows", [1, 50, 512])
+def test_blocks_of_regions_cover_all_once(monkeypatch, strip_rows: int) -> None:
+    monkeypatch.setattr(zones, "STRIP_ROWS", strip_rows)
+    found = np.full(PATCHES.shape, -2)
+    for window, regions in blocks_of_regions(coverage_of(PATCHES)):
+        assert (found[window.toslices()] == -2).all()
+        found[window.toslices()] = regions
+    np.testing.assert_array_equal(found, flooded(PATCHES))
 
 
 def test_borders_within_a_region_do_not_matter() -> None:

@@ -1,0 +1,78 @@
+"""What was found of each block, on disk until all of it is known: it may be larger than memory, and is seen twice.
+
+A plain file, not a raster: nobody opens it, and what the system says of a full disk reaches us at once.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.windows import Window, intersection
+
+from rsseg_cli.delivery import failure
+from rsseg_cli.raster.grid import Grid
+
+BYTES = np.dtype(np.float32).itemsize
+
+Values = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Layers of float32 on a grid, block after block, in any order."""
+
+    path: Path
+    grid: Grid
+    layers: int
+    block_px: int
+    target: Path  # what it is needed for; named when the disk is full
+
+    def __post_init__(self) -> None:
+        with _disk_errors(self.target):
+            self.path.touch()
+
+    def write(self, values: Values, block: Window) -> None:
+        """The layers (layer, y, x) of one block of the grid; from any thread."""
+        with _disk_errors(self.target), self.path.open("r+b") as file:
+            file.seek(self._offset(block))
+            file.write(np.ascontiguousarray(values, np.float32).data)
+
+    def read(self, window: Window, layer: int) -> Values:
+        """A layer (y, x) of any window."""
+        found = np.empty((window.height, window.width), np.float32)
+        for block in self._blocks(window):
+            common = intersection([block, window])
+            (first, last), cols = _ends(block, common)
+            rows, before = last - first, layer * block.height + first
+            offset = self._offset(block) + before * block.width * BYTES
+            values = np.fromfile(self.path, np.float32, rows * block.width, offset=offset).reshape(rows, block.width)
+            (top, bottom), (left, right) = _ends(window, common)
+            found[top:bottom, left:right] = values[:, slice(*cols)]
+        return found
+
+    def _offset(self, block: Window) -> int:
+        """Bytes before a block: whole rows of blocks, and those west of it, which are as high as it is."""
+        return int(block.row_off * self.grid.width + block.col_off * block.height) * self.layers * BYTES
+
+    def _blocks(self, window: Window) -> Iterator[Window]:
+        size, (height, width) = self.block_px, self.grid.shape
+        for row in range(window.row_off // size * size, window.row_off + window.height, size):
+            for col in range(window.col_off // size * size, window.col_off + window.width, size):
+                yield Window(col, row, min(size, width - col), min(size, height - row))
+
+
+@contextmanager
+def _disk_errors(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise failure(target, problem) from problem
+
+
+def _ends(outer: Window, window: Window) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(rows, columns) of a window as they are counted in another one around it: first, and behind the last."""
+    row, col = int(window.row_off - outer.row_off), int(window.col_off - outer.col_off)
+    return (row, row + int(window.height)), (col, col + int(window.width))
