@@ -23,7 +23,7 @@ from rsseg_cli.change.detection import (
     results,
     say_doubts,
 )
-from rsseg_cli.change.methods import Method
+from rsseg_cli.change.methods import Choice, Method
 from rsseg_cli.change.pair import Pair, PairOptions
 from rsseg_cli.change.scheme import CHANGE_SCHEME
 from rsseg_cli.change.sieve import sieved
@@ -88,7 +88,7 @@ def detect_change(
             align,
             mosaic=mosaic,
         ),
-        method,
+        Choice(method, seed=seed),
         Path(probability) if probability is not None else None,
         Path(polygons) if polygons is not None else None,
         _text(before_classes),
@@ -96,7 +96,6 @@ def detect_change(
         min_area,
         max_shift_px,
         threshold,
-        seed,
         overwrite,
     )
     if output is not None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from rsseg_cli.change.distance import DistanceModel
-from rsseg_cli.change.methods import WAYS, Detector, Method, fit
+from rsseg_cli.change.methods import WAYS, Choice, Detector, Method, fit
 from rsseg_cli.change.pair import Pair
 from rsseg_cli.change.scratch import Scratch, Values
 from rsseg_cli.change.threshold import Cut, count, threshold
@@ -59,10 +59,10 @@ class Comparison:
         return distance / (distance + np.float32(self.limit))
 
 
-def compare(pair: Pair, method: Method, cut: Cut, seed: int, target: Path, folder: Path, track: Track) -> Comparison:
+def compare(pair: Pair, choice: Choice, cut: Cut, target: Path, folder: Path, track: Track) -> Comparison:
     """Fits the method, and looks at everything once; what is found lies in the folder."""
-    detector = fit(method, pair, seed)
-    detectors = (detector,) if method == SECOND else (detector, _second_opinion(detector, pair, seed))
+    detector = fit(choice, pair)
+    detectors = (detector,) if choice.method == SECOND else (detector, _second_opinion(detector, pair, choice.seed))
     kept = Scratch(folder / "distances", pair.grid, len(detectors), BLOCK_PX, target)
 
     def look(window: Window) -> NDArray[np.int64]:
@@ -71,15 +71,16 @@ def compare(pair: Pair, method: Method, cut: Cut, seed: int, target: Path, folde
         return np.stack([count(layer) for layer in distances])
 
     counts = np.asarray(sum(_walk(pair, look, track)))
-    limits = threshold(counts[0], cut.rule), threshold(counts[-1])
-    return Comparison(pair, method, detector, kept, cut, *limits)
+    limit = detector.limit or threshold(counts[0], cut.rule)
+    cut = cut if cut.is_given else replace(cut, score=detector.score)
+    return Comparison(pair, choice.method, detector, kept, cut, limit, threshold(counts[-1]))
 
 
 def _second_opinion(detector: Detector, pair: Pair, seed: int) -> Detector:
     """Not fitted anew where it is a part of what was fitted."""
     if isinstance(detector.model, DistanceModel):
         return replace(detector, model=replace(detector.model, ways=WAYS[SECOND]))
-    return fit(SECOND, pair, seed)
+    return fit(Choice(SECOND, seed=seed), pair)
 
 
 def _walk(pair: Pair, look: Callable[[Window], Found], track: Track) -> Iterator[Found]:

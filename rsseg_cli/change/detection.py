@@ -21,7 +21,7 @@ from rsseg_cli.change import doubts
 from rsseg_cli.change.baseline import note_offset
 from rsseg_cli.change.comparison import BLOCK_PX, Comparison, compare
 from rsseg_cli.change.from_to import open_classes
-from rsseg_cli.change.methods import Method
+from rsseg_cli.change.methods import Choice, Method
 from rsseg_cli.change.pair import Pair, PairOptions, open_pair
 from rsseg_cli.change.scheme import CHANGE_SCHEME, CHANGED
 from rsseg_cli.change.shift import Shift, register
@@ -48,7 +48,7 @@ class Request:
     after: str | Scene
     output: Path = Path("change.tif")
     pair: PairOptions = field(default_factory=PairOptions)
-    method: Method = "classical"
+    choice: Choice = field(default_factory=Choice)
     score: Path | None = None
     polygons: Path | None = None
     before_classes: str | None = None
@@ -56,7 +56,6 @@ class Request:
     min_area: float = 0.0
     max_shift_px: float = 5.0
     threshold: str | float = "auto"  # a rule, or a score
-    seed: int = 0
     overwrite: bool = False
     creation_options: Mapping[str, str] = field(default_factory=dict)
 
@@ -119,8 +118,8 @@ def detect(request: Request, started: float, track: Track = untracked) -> dict[s
 
 def check_options(request: Request) -> None:
     """What can be said before anything is opened."""
-    if request.method not in get_args(Method):
-        raise RssegError(f"--method {request.method}: not known", f"use {', '.join(get_args(Method))}")
+    if request.choice.method not in get_args(Method):
+        raise RssegError(f"--method {request.choice.method}: not known", f"use {', '.join(get_args(Method))}")
     Cut.of(request.threshold)
     if not 0 <= request.min_area < math.inf:
         raise RssegError(f"--min-area {request.min_area:g}: is no area", "give square metres, as in --min-area 50")
@@ -173,7 +172,7 @@ def open_dates(request: Request) -> Opened:
 
 def compared(request: Request, pair: Pair, folder: Path, track: Track) -> Comparison:
     """The pair, looked at with the method that the person wants; what is found lies in the folder."""
-    return compare(pair, request.method, Cut.of(request.threshold), request.seed, request.output, folder, track)
+    return compare(pair, request.choice, Cut.of(request.threshold), request.output, folder, track)
 
 
 def results(
@@ -201,7 +200,7 @@ def say_doubts(tally: Tally) -> None:
 
 
 def _writers(request: Request, pair: Pair, stack: ExitStack) -> tuple[RasterWriter, RasterWriter | None]:
-    tags = {"RSSEG_VERSION": __version__, "RSSEG_METHOD": request.method}
+    tags = {"RSSEG_VERSION": __version__, "RSSEG_METHOD": request.choice.method}
     common: dict[str, Any] = {"inputs": pair.files, "options": request.creation_options, "overwrite": request.overwrite}
     masks = stack.enter_context(create_labels(request.output, pair.grid, CHANGE_SCHEME, tags=tags, **common))
     if request.score is None:

@@ -1,7 +1,7 @@
 """The methods that compare two dates: each looks at the pair once, and gives a distance for any window then."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from rasterio.windows import Window
 from rsseg_cli.change.distance import HALO_PX, fit_distance
 from rsseg_cli.change.level import BANDS, CANONICAL
 from rsseg_cli.change.pair import Pair
+from rsseg_cli.change.threshold import HALF
 
 Method = Literal["classical", "ir-mad", "cva"]
 Delivered = Literal["classical", "fusion", "metric-cd"]
@@ -29,6 +30,20 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A method, and what the person says about it."""
+
+    method: Method = "classical"
+    encoder: str | None = None  # what makes features of both dates; None: nothing does
+    encoder_weights: str | None = None  # a file, a folder or a model id
+    settings: Mapping[str, str] = field(default_factory=dict)  # of --set
+    steps: int | None = None
+    minutes: float | None = None
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
 class Detector:
     """A model and how it came about."""
 
@@ -37,6 +52,8 @@ class Detector:
     delivered: Delivered = "classical"
     steps: int = 0
     stopped_by: str | None = None
+    limit: float | None = None  # the distance at which the score is one half, where the method knows it by itself
+    score: float = HALF  # from which on a pixel has changed, where the person does not say
 
     def distance(self, pair: Pair, window: Window) -> Values:
         """Of a window; what is read around it reaches as far as the model looks."""
@@ -48,6 +65,6 @@ class Detector:
         return whole[row : row + window.height, col : col + window.width]
 
 
-def fit(method: Method, pair: Pair, seed: int) -> Detector:
+def fit(choice: Choice, pair: Pair) -> Detector:
     """Looks at the pair."""
-    return Detector(fit_distance(pair, WAYS[method], seed), HALO_PX)
+    return Detector(fit_distance(pair, WAYS[choice.method], choice.seed), HALO_PX)

@@ -88,6 +88,7 @@ def detect_change(
     """
     started = time.perf_counter()
     from rsseg_cli.change.detection import Request, detect
+    from rsseg_cli.change.methods import Choice
     from rsseg_cli.change.pair import PairOptions
     from rsseg_cli.raster.write import creation_options as parse
 
@@ -96,7 +97,7 @@ def detect_change(
         after,
         output,
         PairOptions(before_bands or bands, after_bands or bands, before_mask, after_mask, aoi, align, alpha, mosaic),
-        method,
+        Choice(method, seed=seed),
         probability,
         polygons,
         before_classes,
@@ -104,7 +105,6 @@ def detect_change(
         min_area,
         max_shift_px,
         threshold,
-        seed,
         overwrite,
         parse(creation_options),
     )

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from rsseg_cli.change import comparison, detection
 from rsseg_cli.change.detection import Request, detect
+from rsseg_cli.change.methods import Choice
 from rsseg_cli.change.pair import PairOptions
 from rsseg_cli.errors import RssegError
 
@@ -83,7 +84,7 @@ def test_small_patches_are_in_no_output(tmp_path: Path) -> None:
 
 def test_agreement_is_that_of_two_masks(tmp_path: Path) -> None:
     one = Request(BEFORE, AFTER, tmp_path / "c.tif", threshold="otsu")
-    other = Request(BEFORE, AFTER, tmp_path / "i.tif", method="ir-mad")
+    other = Request(BEFORE, AFTER, tmp_path / "i.tif", choice=Choice("ir-mad"))
     reports = detect(one, 0.0), detect(other, 0.0)
     assert reports[0]["agreement_with_ir_mad"] == pytest.approx(
         iou(pixels(one.output) == 1, pixels(other.output) == 1), abs=1e-12
