@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from rsseg_cli.change.choosing import check_choice
 from rsseg_cli.change.common import Align
 from rsseg_cli.change.detection import (
     Request,
@@ -40,7 +42,7 @@ def detect_change(
     after: "str | Path | DataArray",
     output: str | Path | None = None,
     *,
-    method: Method = "classical",
+    method: Method = "metric-cd",
     probability: str | Path | None = None,
     polygons: str | Path | None = None,
     before_classes: str | Path | None = None,
@@ -55,12 +57,21 @@ def detect_change(
     max_shift_px: float = Request.max_shift_px,
     threshold: str | float = "auto",
     min_area: float = 0.0,
+    steps: int | None = None,
+    minutes: float | None = None,
+    encoder: str | None = None,
+    encoder_weights: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
     mosaic: bool = False,
     seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
     overwrite: bool = False,
     track: Track = untracked,
 ) -> "dict[str, Any] | DataArray":
     """Finds what changed between two dates; the keywords are the options of `rsseg detect-change`.
+
+    Only `--set` is a mapping here: `settings={"memory_gb": 16}`.
 
     Files of `output`, `probability` and `polygons` are written as the command writes them, and what `--json` prints is
     returned. Without `output` the mask is, as a georeferenced DataArray (y, x): 0 unchanged, 1 changed, 255 nothing;
@@ -75,6 +86,8 @@ def detect_change(
         patches = vectorize(changed, classes="changed")
     """
     started = time.perf_counter()
+    choice = Choice(method, encoder, _text(encoder_weights), settings or {}, steps, minutes, seed, device)
+    check_choice(choice, threshold)
     request = Request(
         _date(before),
         _date(after),
@@ -88,7 +101,7 @@ def detect_change(
             align,
             mosaic=mosaic,
         ),
-        Choice(method, seed=seed),
+        choice,
         Path(probability) if probability is not None else None,
         Path(polygons) if polygons is not None else None,
         _text(before_classes),
@@ -97,12 +110,13 @@ def detect_change(
         max_shift_px,
         threshold,
         overwrite,
+        resume=resume,
     )
     if output is not None:
         return detect(request, started, track)
-    if overwrite or any(file is not None for file in (probability, polygons, before_classes, after_classes)):
+    if overwrite or resume or any(file is not None for file in (probability, polygons, before_classes, after_classes)):
         raise RssegError(
-            "probability, polygons, before_classes, after_classes and overwrite are for files",
+            "probability, polygons, before_classes, after_classes, overwrite and resume are for files",
             "name the mask's file too: output='change.tif'; or make polygons of the mask with vectorize",
         )
     return _mask_of(request, before, after, track)
@@ -129,7 +143,7 @@ def _mask_of(
         found = compared(replace(request, output=Path(folder)), opened.pair, Path(folder), track)
         grid, tally = found.pair.grid, Tally()
         ids, scores = np.empty(grid.shape, np.uint8), np.empty(grid.shape, np.float32)
-        for window, mask, score in results(found, sieved(found, grid, request.min_area), tally, track):
+        for window, mask, score in results(found, sieved(found, grid, request.min_area, track=track), tally, track):
             ids[window.toslices()], scores[window.toslices()] = mask, score
         say_doubts(tally)
     placed = _placed(ids, scores, opened.pair, after if opened.pair.keeps_after else before)

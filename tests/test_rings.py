@@ -8,8 +8,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 OUTER = ("rsseg_cli.app", "rsseg_cli.commands", "rsseg_cli.console")
-# The modules that may know both files and tensors: three bridges, the verb that trains, and what it begins with.
-BRIDGES = ("bundle.py", "patches.py", "predict.py", "adaptation.py", "beginning.py")
+# The modules that may know both files and tensors: three bridges, the verb that trains, what it begins with, and the
+# methods of detect-change that optimise a network.
+BRIDGES = (
+    *("bundle.py", "patches.py", "predict.py", "adaptation.py", "beginning.py"),
+    *("features.py", "levels.py", "optimised.py", "paper.py"),
+)
 
 
 def imports_of(path: Path) -> Iterator[str]:

@@ -85,16 +85,23 @@ def detect(
     report: Callable[[Report], None] = lambda done: None,
 ) -> Tensor:
     """How likely each pixel changed (H, W), NaN where either date has nothing, from two dates (N, H, W) on the CPU."""
+    detector = begin(before, after, valid, features, settings, seed, device)
+    for done in optimise(detector, lambda number: detector.scene, settings.steps, seed):
+        report(done)
+    return detector.map()
+
+
+def begin(
+    before: Tensor, after: Tensor, valid: Tensor, features: Extractor, settings: Settings, seed: int, device: str
+) -> "MetricCdPaper":
+    """The method before its first step, for who wants to stop it early."""
     valid = valid & before.isfinite().all(dim=0) & after.isfinite().all(dim=0)
     check(valid, settings)
     one, other = (date[None].to(device) for date in prepare(before, after, valid, settings))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Generator(len(before))
-    detector = MetricCdPaper(network.to(device), (one, other), valid.to(device), features.to(device), settings)
-    for done in optimise(detector, lambda number: detector.scene, settings.steps, seed):
-        report(done)
-    return torch.where(valid, detector.probability().cpu(), torch.nan)
+    return MetricCdPaper(network.to(device), (one, other), valid.to(device), features.to(device), settings)
 
 
 def check(valid: Tensor, settings: Settings) -> None:
@@ -363,6 +370,10 @@ class MetricCdPaper:
         """The map (H, W); batch norm takes the statistics of this scene here too, as it did in every step."""
         change: Tensor = self.network(self.scene.bands, self.mask)[0, 0]
         return change
+
+    def map(self) -> Tensor:
+        """The same on the CPU, NaN where there is nothing."""
+        return torch.where(self.valid, self.probability(), torch.nan).cpu()
 
     def state_dict(self) -> dict[str, Any]:
         return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}

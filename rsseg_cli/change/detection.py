@@ -23,6 +23,7 @@ from rsseg_cli.change.comparison import BLOCK_PX, Comparison, compare
 from rsseg_cli.change.from_to import open_classes
 from rsseg_cli.change.methods import Choice, Method
 from rsseg_cli.change.pair import Pair, PairOptions, open_pair
+from rsseg_cli.change.resuming import run_of, unfinished
 from rsseg_cli.change.scheme import CHANGE_SCHEME, CHANGED
 from rsseg_cli.change.shift import Shift, register
 from rsseg_cli.change.sieve import sieved
@@ -58,6 +59,7 @@ class Request:
     threshold: str | float = "auto"  # a rule, or a score
     overwrite: bool = False
     creation_options: Mapping[str, str] = field(default_factory=dict)
+    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,11 @@ def detect(request: Request, started: float, track: Track = untracked) -> dict[s
     with heard() as warnings, ExitStack() as stack:
         opened = open_dates(request)
         _check_targets(request, inputs=(*opened.pair.files, *_class_maps(request)))
+        # Around the writers: it goes when all is delivered. Begun after them: they hold the lock.
+        begin = stack.enter_context(unfinished(request.output))
         masks, scores = _writers(request, opened.pair, stack)
-        # In the folder where the mask is made, which goes when the mask is done or given up.
-        found = compared(request, opened.pair, Path(masks.dataset.name).parent, track)
-        mask, tally = sieved(found, found.pair.grid, request.min_area), Tally()
+        found = compared(request, opened.pair, begin(run_of(request, opened.pair), request.resume), track)
+        mask, tally = sieved(found, found.pair.grid, request.min_area, track=track), Tally()
         for window, ids, score in results(found, mask, tally, track):
             masks.write(ids, window)
             if scores is not None:
@@ -163,11 +166,12 @@ def open_dates(request: Request) -> Opened:
     registered, shift = pair, None
     if request.pair.align == "auto":
         registered, shift = register(pair, request.max_shift_px)
-    for doubt in doubts.of_pair(registered, shift):
+    held = registered.held_if_small()
+    for doubt in doubts.of_pair(held, shift):
         logger.warning("%s", doubt)
     maps = (request.before_classes, request.after_classes)
     moved = shift if registered is not pair else None
-    return Opened(registered, shift, open_classes(*maps, registered, moved, by_place=request.pair.align != "off"))
+    return Opened(held, shift, open_classes(*maps, registered, moved, by_place=request.pair.align != "off"))
 
 
 def compared(request: Request, pair: Pair, folder: Path, track: Track) -> Comparison:

@@ -7,6 +7,7 @@ both images are steep, a small shift makes large differences without any change:
 distance is averaged over octaves of surroundings. No truth is asked anywhere, and the order of the dates is no matter.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from rsseg_cli.change.level import BANDS, CANONICAL, Level, fit_level
 from rsseg_cli.change.pair import Pair
 from rsseg_cli.change.spread import spread
 from rsseg_cli.errors import RssegError
+from rsseg_cli.progress import Track, untracked
 
 Values = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -41,23 +43,50 @@ class DistanceModel:
     fine: Level
     ways: tuple[int, ...] = (CANONICAL, BANDS)  # of subtracting, that are taken together
 
-    def distance(self, before: Values, after: Values) -> Values:
-        """Of a window (band, y, x) with a halo; NaN where there is nothing. Within the halo it is that of the whole."""
+    def levels(self, before: Values, after: Values) -> Values:
+        """(level, y, x) of a window: by sharpness, way of subtracting and surroundings. Their mean is the distance."""
         held = np.isfinite(before[0]) & np.isfinite(after[0])
         views = _Views.of(before, after, held, self.spread)
-        sharp = self.sharp.distance(views.before, views.after, views.steepness, self.ways)
-        fine = self.fine.distance(views.fine_before, views.fine_after, views.steepness, self.ways)
-        raw = ((sharp + fine) / 2)[np.newaxis]
-        around = np.mean([_blurred(raw, held, scale)[0] for scale in SCALES_PX], axis=0)
-        return np.where(held, around, np.nan).astype(np.float32)
+        sharp, fine = (views.before, views.after), (views.fine_before, views.fine_after)
+        raw = np.stack(
+            [
+                level.distance(*dates, views.steepness, (way,))
+                for level, dates in ((self.sharp, sharp), (self.fine, fine))
+                for way in self.ways
+            ]
+        )
+        found = np.concatenate([blurred(raw, held, scale) for scale in SCALES_PX])
+        return np.where(held, found, np.float32(np.nan))
+
+    def distance(self, before: Values, after: Values) -> Values:
+        """Of a window (band, y, x) with a halo; NaN where there is nothing. Within the halo it is that of the whole."""
+        found: Values = self.distances(before, after, (self.ways,))[0]
+        return found
+
+    def distances(self, before: Values, after: Values, several: Sequence[tuple[int, ...]]) -> Values:
+        """(n, y, x): the distance by each of several sets of ways, which share most of the work."""
+        held = np.isfinite(before[0]) & np.isfinite(after[0])
+        views = _Views.of(before, after, held, self.spread)
+        raw = np.stack([self._raw(views, ways) for ways in several])
+        around = np.mean([blurred(raw, held, scale) for scale in SCALES_PX], axis=0)
+        return np.where(held, around, np.float32(np.nan))
+
+    def _raw(self, views: "_Views", ways: tuple[int, ...]) -> Values:
+        """Of both levels of sharpness, without surroundings."""
+        sharp = self.sharp.distance(views.before, views.after, views.steepness, ways)
+        fine = self.fine.distance(views.fine_before, views.fine_after, views.steepness, ways)
+        return (sharp + fine) / np.float32(2)
 
 
-def fit_distance(pair: Pair, ways: tuple[int, ...] = (CANONICAL, BANDS), seed: int = 0) -> DistanceModel:
+def fit_distance(
+    pair: Pair, ways: tuple[int, ...] = (CANONICAL, BANDS), seed: int = 0, track: Track = untracked
+) -> DistanceModel:
     """From windows spread over the pair."""
-    spreads = _spreads(pair)
+    spreads = _spreads(pair, track)
     rng = np.random.default_rng(seed)
     windows = spread(pair.grid, SAMPLE_SIDE_PX, SAMPLE_WINDOWS)
-    parts = [_sample(pair, window, spreads, SAMPLE_PIXELS // len(windows), rng) for window in windows]
+    samples = (_sample(pair, window, spreads, SAMPLE_PIXELS // len(windows), rng) for window in windows)
+    parts = list(track(samples, "fitting", len(windows)))
     sharp_before, sharp_after, fine_before, fine_after, steepness = (
         np.concatenate(values, axis=-1) for values in zip(*parts, strict=True)
     )
@@ -75,10 +104,11 @@ def fit_distance(pair: Pair, ways: tuple[int, ...] = (CANONICAL, BANDS), seed: i
     )
 
 
-def _spreads(pair: Pair) -> NDArray[np.float64]:
+def _spreads(pair: Pair, track: Track) -> NDArray[np.float64]:
     """(date, band) standard deviations over the windows of the sample."""
     pixels, sums = 0, np.zeros((2, 2, len(pair.before.bands)))
-    for window in spread(pair.grid, SAMPLE_SIDE_PX, SAMPLE_WINDOWS):
+    windows = spread(pair.grid, SAMPLE_SIDE_PX, SAMPLE_WINDOWS)
+    for window in track(windows, "looking at both dates", len(windows)):
         both = np.stack(pair.read(window)).astype(np.float64)
         held = both[:, :, np.isfinite(both[0, 0])]
         pixels += held.shape[2]
@@ -122,22 +152,25 @@ class _Views:
     @classmethod
     def of(cls, before: Values, after: Values, held: Flags, spreads: NDArray[np.float64]) -> "_Views":
         before, after = np.where(held, before, 0), np.where(held, after, 0)
-        fine_before, fine_after = _blurred(before, held, FINE_PX), _blurred(after, held, FINE_PX)
+        fine_before, fine_after = blurred(before, held, FINE_PX), blurred(after, held, FINE_PX)
         shared = np.minimum(_steepness(fine_before, spreads[0]), _steepness(fine_after, spreads[1]))
-        return cls(before, after, fine_before, fine_after, _blurred(shared[np.newaxis], held, FINE_PX)[0])
+        return cls(before, after, fine_before, fine_after, blurred(shared[np.newaxis], held, FINE_PX)[0])
 
 
 def _steepness(image: Values, spreads: NDArray[np.float64]) -> Values:
     """Squared gradient, summed over bands in units of their spread."""
-    slopes = [np.square(np.gradient(image, axis=axis)) for axis in (1, 2)]
-    return np.tensordot(1 / np.square(spreads), sum(slopes), 1).astype(np.float32)
+    slopes = sum(np.square(np.gradient(image, axis=axis)) for axis in (1, 2))
+    return np.asarray(np.tensordot((1 / np.square(spreads)).astype(np.float32), slopes, 1))
 
 
-def _blurred(image: NDArray[Any], held: Flags, sigma: float) -> Values:
+def blurred(image: NDArray[Any], held: Flags, sigma: float) -> Values:
     """By a Gaussian that does not look at pixels with nothing."""
     from scipy.ndimage import gaussian_filter
 
-    weight = np.maximum(gaussian_filter(held.astype(np.float32), sigma, truncate=TRUNCATE), 1e-6)
-    soft = [gaussian_filter(np.where(held, band, 0), sigma, truncate=TRUNCATE) for band in image]
-    blurred: Values = np.stack(soft).astype(np.float32) / weight
-    return blurred
+    def soft(band: NDArray[Any]) -> Values:
+        return np.asarray(gaussian_filter(band, sigma, truncate=TRUNCATE), np.float32)
+
+    if held.all():  # as most windows are: then the weight is one
+        return np.stack([soft(band) for band in image])
+    weight = np.maximum(soft(held.astype(np.float32)), np.float32(1e-6))
+    return np.asarray(np.stack([soft(np.where(held, band, 0)) for band in image]) / weight, np.float32)

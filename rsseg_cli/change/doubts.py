@@ -7,8 +7,8 @@ from rsseg_cli.change.pair import Pair
 from rsseg_cli.change.shift import RELIABLE, Shift
 from rsseg_cli.change.spread import spread
 
-# More changed than this is more likely light, season or cloud.
-MUCH = 0.5
+# More changed than this is more likely light, season or cloud. Of a half that changed, as little as 70 % is found.
+MUCH = 1 / 3
 # Two dates of one place that can be compared correlate better than this in some mixture of their bands; two places
 # do not.
 LEAST_LIKENESS = 0.4
@@ -29,7 +29,7 @@ def of_pair(pair: Pair, shift: Shift | None) -> list[str]:
     if alike < LEAST_LIKENESS:
         doubts.append(
             f"the dates hardly resemble each other (correlation {alike:.2f}): they may differ too much in season, "
-            "light or sensor, and more than what changed may be found"
+            "light or sensor, and too much or too little may be found"
         )
     return doubts
 

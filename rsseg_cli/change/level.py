@@ -65,7 +65,7 @@ def fit_level(before: Values, after: Values, steepness: Values) -> Level:
 
 def _of_unchanged(both: Floats) -> tuple[Floats, Floats]:
     """Mean and covariance of both dates' bands over what did not change."""
-    from scipy.stats import chi2
+    from scipy import special
 
     bands, weights = len(both) // 2, np.ones(both.shape[1])
     for _ in range(ROUNDS):
@@ -74,8 +74,8 @@ def _of_unchanged(both: Floats) -> tuple[Floats, Floats]:
         centred = both - mean[:, np.newaxis]
         distances = np.square(left @ centred[:bands] - right @ centred[bands:]).sum(axis=0)
         # Scaled so that their median is the law's: else each round would leave fewer pixels than the last.
-        distances *= chi2.median(bands) / max(float(np.median(distances)), 1e-12)
-        weights = np.maximum(chi2.sf(distances, bands), 1e-6)
+        distances *= special.chdtri(bands, 0.5) / max(float(np.median(distances)), 1e-12)
+        weights = np.maximum(special.chdtrc(bands, distances), 1e-6)
     return _moments(both, weights)
 
 

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from rsseg_cli.change.distance import HALO_PX, fit_distance
+from rsseg_cli.change.distance import HALO_PX, DistanceModel, fit_distance
 from rsseg_cli.change.level import BANDS, CANONICAL
 from rsseg_cli.change.pair import Pair
 from rsseg_cli.change.threshold import HALF
+from rsseg_cli.progress import Track, untracked
 
-Method = Literal["classical", "ir-mad", "cva"]
+Method = Literal["metric-cd", "metric-cd-paper", "classical", "ir-mad", "cva"]
 Delivered = Literal["classical", "fusion", "metric-cd"]
 Values = NDArray[np.float32]
 
@@ -33,7 +34,7 @@ class Model(Protocol):
 class Choice:
     """A method, and what the person says about it."""
 
-    method: Method = "classical"
+    method: Method = "metric-cd"
     encoder: str | None = None  # what makes features of both dates; None: nothing does
     encoder_weights: str | None = None  # a file, a folder or a model id
     settings: Mapping[str, str] = field(default_factory=dict)  # of --set
@@ -49,6 +50,7 @@ class Detector:
 
     model: Model
     halo_px: int  # how far the model looks around a pixel
+    base: DistanceModel | None = None  # the classical model that it stands on
     delivered: Delivered = "classical"
     steps: int = 0
     stopped_by: str | None = None
@@ -65,6 +67,15 @@ class Detector:
         return whole[row : row + window.height, col : col + window.width]
 
 
-def fit(choice: Choice, pair: Pair) -> Detector:
+def fit(choice: Choice, pair: Pair, track: Track = untracked) -> Detector:
     """Looks at the pair."""
-    return Detector(fit_distance(pair, WAYS[choice.method], choice.seed), HALO_PX)
+    if choice.method == "metric-cd":
+        from rsseg_cli.change.optimised import fit_optimised
+
+        return fit_optimised(choice, pair, track)
+    if choice.method == "metric-cd-paper":
+        from rsseg_cli.change.paper import fit_paper
+
+        return fit_paper(choice, pair, track)
+    base = fit_distance(pair, WAYS[choice.method], choice.seed, track)
+    return Detector(base, HALO_PX, base)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from rsseg_cli.change.common import Align, common_grid, on_one_plane, put_on, resampling_for
+from rsseg_cli.change.held import bytes_of, held, held_if_slow
 from rsseg_cli.change.mask import masked
 from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.bands import listed, matched, shared_names
@@ -24,6 +25,8 @@ from rsseg_cli.vector.area import Area, open_area
 
 # Blocks that are looked at to see whether there is anything to compare.
 LOOK_PX = 512
+# Two dates that take no more than this are read, and resampled, once.
+SMALL_BYTES = 1 << 26
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +78,15 @@ class Pair:
         before[:, ~held] = after[:, ~held] = np.nan
         return before, after
 
+    def held(self, window: Window) -> "Pair":
+        """The pair with a window at hand, and nothing else: what is read many times is unpacked once."""
+        before, after = self.read(window)
+        return replace(self, before=held(self.before, before, window), after=held(self.after, after, window))
+
+    def held_if_small(self) -> "Pair":
+        small = bytes_of(self.before) + bytes_of(self.after) <= SMALL_BYTES
+        return self.held(self.grid.window) if small else self
+
     def shifted(self, dx: float, dy: float) -> "Pair":
         """The pair after taking out a shift of the later date by so many pixels; resampled once in all."""
         if self.keeps_after:
@@ -101,7 +113,7 @@ def open_pair(before: str | Scene, after: str | Scene, options: PairOptions = Pa
 
 def _open(date: str | Scene, bands: str | None, mask: str | None, options: PairOptions) -> Scene:
     scene = date.select(bands) if isinstance(date, Scene) else open_scene(date, bands, options.alpha, options.mosaic)
-    return scene if mask is None else masked(scene, mask)
+    return held_if_slow(scene if mask is None else masked(scene, mask))
 
 
 def _same_bands(before: Scene, after: Scene) -> Scene:

@@ -1,8 +1,12 @@
 """What was found of each block, on disk until all of it is known: it may be larger than memory, and is seen twice.
 
-A plain file, not a raster: nobody opens it, and what the system says of a full disk reaches us at once.
+A plain file, not a raster: nobody opens it, and what the system says of a full disk reaches us at once. Beside it a
+list says which blocks are finished, with their checksums: another run can take them as they are.
 """
 
+import math
+import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +20,7 @@ from rsseg_cli.delivery import failure
 from rsseg_cli.raster.grid import Grid
 
 BYTES = np.dtype(np.float32).itemsize
+ENTRY = np.dtype([("row", "<i8"), ("col", "<i8"), ("checksum", "<i8")])
 
 Values = NDArray[np.float32]
 
@@ -33,12 +38,20 @@ class Scratch:
     def __post_init__(self) -> None:
         with _disk_errors(self.target):
             self.path.touch()
+            self._list.touch()
+            # An entry that a kill cut short would put all behind it out of step.
+            os.truncate(self._list, self._list.stat().st_size // ENTRY.itemsize * ENTRY.itemsize)
 
     def write(self, values: Values, block: Window) -> None:
         """The layers (layer, y, x) of one block of the grid; from any thread."""
-        with _disk_errors(self.target), self.path.open("r+b") as file:
-            file.seek(self._offset(block))
-            file.write(np.ascontiguousarray(values, np.float32).data)
+        values = np.ascontiguousarray(values, np.float32)
+        entry = np.array((block.row_off, block.col_off, zlib.crc32(values.data)), ENTRY)
+        with _disk_errors(self.target):
+            with self.path.open("r+b") as file:
+                file.seek(self._offset(block))
+                file.write(values.data)
+            with self._list.open("ab") as file:  # last: what is listed is there
+                file.write(entry.tobytes())
 
     def read(self, window: Window, layer: int) -> Values:
         """A layer (y, x) of any window."""
@@ -52,6 +65,24 @@ class Scratch:
             (top, bottom), (left, right) = _ends(window, common)
             found[top:bottom, left:right] = values[:, slice(*cols)]
         return found
+
+    def listed(self) -> dict[tuple[int, int], int]:
+        """Checksums of the blocks that are finished, by the row and column of their first pixel."""
+        return {(row, col): checksum for row, col, checksum in np.fromfile(self._list, ENTRY).tolist()}
+
+    def block(self, block: Window, checksum: int) -> Values | None:
+        """All layers (layer, y, x) of a block; None if they are not what was written."""
+        shape = (self.layers, block.height, block.width)
+        values = np.fromfile(self.path, np.float32, math.prod(shape), offset=self._offset(block))
+        return values.reshape(shape) if zlib.crc32(values.data) == checksum else None
+
+    def forget(self) -> None:
+        """No block counts as finished."""
+        os.truncate(self._list, 0)
+
+    @property
+    def _list(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.finished")
 
     def _offset(self, block: Window) -> int:
         """Bytes before a block: whole rows of blocks, and those west of it, which are as high as it is."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from rsseg_cli.change.scheme import CHANGED, UNCHANGED
+from rsseg_cli.progress import Track, untracked
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import Ids
 
@@ -38,11 +39,11 @@ class Sieved:
         return rows[window.row_off - first * self.strip_rows :][: window.height]
 
 
-def sieved(mask: Ids, grid: Grid, least: float, strip_rows: int = STRIP_ROWS) -> Ids:
+def sieved(mask: Ids, grid: Grid, least: float, strip_rows: int = STRIP_ROWS, track: Track = untracked) -> Ids:
     """Without patches of less than so many square metres, or pixels where there is no coordinate system."""
     if not least:
         return mask
-    sizes, pairs = _sizes(mask, grid, strip_rows)
+    sizes, pairs = _sizes(mask, grid, strip_rows, track)
     is_small = _of_patches(np.concatenate(sizes), pairs) < least * (1 - ROUNDING)
     ends = np.cumsum([len(some) for some in sizes])
     goes = [np.append(False, some) for some in np.split(is_small, ends[:-1])]  # number 0 is no part
@@ -56,11 +57,12 @@ def sieved(mask: Ids, grid: Grid, least: float, strip_rows: int = STRIP_ROWS) ->
     return Sieved(strip, strip_rows)
 
 
-def _sizes(mask: Ids, grid: Grid, strip_rows: int) -> tuple[list[NDArray[np.float64]], NDArray[np.int64]]:
+def _sizes(mask: Ids, grid: Grid, strip_rows: int, track: Track) -> tuple[list[NDArray[np.float64]], NDArray[np.int64]]:
     """(by strips, the size of each part of a patch; pairs of parts that touch across two strips)."""
     sizes, pairs = [], []
     above, count, row_areas = np.zeros(grid.width, np.int64), 0, grid.row_areas()
-    for number in range(-(-grid.height // strip_rows)):
+    strips = -(-grid.height // strip_rows)
+    for number in track(range(strips), "measuring patches", strips):
         window = _strip(grid, number, strip_rows)
         parts, here = _parts(mask.read(window))
         areas = np.repeat(row_areas[window.row_off : window.row_off + window.height], grid.width)

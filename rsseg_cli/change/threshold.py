@@ -24,6 +24,9 @@ POWER = 2 / 3
 FLOORS = ((2.75, 0.02), (4.0, 0.002), (5.0, 0.0))
 # However steady the noise, a change stands out by a factor.
 LEAST_SIGMA = 0.2
+# A distance of one is what noise explains: what reaches beyond this by a sigma is no noise, but changes and what lies
+# around them.
+FARTHEST = 1.0
 # The share of unchanged ground that the rule `null` flags.
 FALSE_ALARMS = 0.01
 # The score at which the rules cut.
@@ -72,7 +75,7 @@ class Noise:
 
     @classmethod
     def of(cls, counts: Counts) -> "Noise":
-        """The lowest tall mode, and what lies below it: changes lie above."""
+        """The lowest tall mode, and what lies below it: changes lie above. If those prevail, what noise explains."""
         from scipy.ndimage import gaussian_filter1d
 
         width = (_quantile(counts, 0.20) - _quantile(counts, 0.05)) / (CENTRES[1] - CENTRES[0])
@@ -80,7 +83,8 @@ class Noise:
         is_peak = (smooth >= np.roll(smooth, 1)) & (smooth > np.roll(smooth, -1)) & (smooth >= smooth.max() / 2)
         mode = int(np.argmax(is_peak))
         below = np.where(np.arange(BINS) <= mode, counts, 0)
-        return cls(float(CENTRES[mode]), max(float(CENTRES[mode] - _quantile(below, 1 - 0.6827)), LEAST_SIGMA))
+        found = cls(float(CENTRES[mode]), max(float(CENTRES[mode] - _quantile(below, 1 - 0.6827)), LEAST_SIGMA))
+        return found if found.centre + found.sigma <= FARTHEST else cls(0.0, LEAST_SIGMA)
 
 
 def threshold(counts: Counts, rule: Rule = "auto") -> float:

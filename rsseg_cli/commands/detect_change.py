@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from rsseg_cli.commands.options import Alpha, Aoi, Bands, CreationOptions, Overwrite, with_console
+from rsseg_cli.commands.options import Alpha, Aoi, Bands, CreationOptions, Device, Overwrite, with_console
 from rsseg_cli.console import Console
 
-Method = Literal["classical", "ir-mad", "cva"]
+Method = Literal["metric-cd", "metric-cd-paper", "classical", "ir-mad", "cva"]
 Align = Literal["auto", "grid", "off"]
 Mask = Annotated[
     str | None,
@@ -25,10 +25,18 @@ def detect_change(
         Path, typer.Option("--output", "-o", metavar="FILE", help="The mask: 0 unchanged, 1 changed, 255 nothing.")
     ] = Path("change.tif"),
     method: Annotated[
-        Method, typer.Option(help="classical: ir-mad (all bands together) and cva (band by band) as one.")
-    ] = "classical",
+        Method,
+        typer.Option(
+            help="metric-cd: learns on this pair what stands out from season, light and noise, and joins that with the "
+            "classical map. classical: ir-mad (all bands together) and cva (band by band) as one; the quickest is cva. "
+            "metric-cd-paper: as published, for comparison: minutes, and small pairs only.",
+        ),
+    ] = "metric-cd",
     probability: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write the change score, 0 to 1; the mask is cut at 0.5.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also write the change score, 0 to 1; the mask is cut at 0.5 (metric-cd-paper: 0.7)."
+        ),
     ] = None,
     polygons: Annotated[
         Path | None,
@@ -57,7 +65,7 @@ def detect_change(
             metavar="auto|otsu|kittler|null|0..1",
             help="From where on a pixel has changed. auto: Otsu's rule, but beyond what noise explains. null: so that "
             "1 % of what did not change is flagged. otsu, kittler: the plain rules, without that guard. A "
-            "number: from that score on.",
+            "number: from that score on. metric-cd-paper follows no rule: 0.7, or the number that is given.",
         ),
     ] = "auto",
     min_area: Annotated[
@@ -71,9 +79,45 @@ def detect_change(
     after_classes: Annotated[
         str | None, typer.Option(metavar="RASTER", help="Land cover of the later date: their class as 'to'.")
     ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps to optimise at most. Default: 300; metric-cd-paper: 50.")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Stop optimising before this time is over, and keep what is reached."),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A network whose features are compared too: squeezenet, mobilenet-v2, vgg16 or random. Default: none; "
+            "metric-cd-paper: vgg16.",
+        ),
+    ] = None,
+    encoder_weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|DIR|ID",
+            help="Published weights of the encoder, without which it tells little: a file (.safetensors, .npz, .pth), "
+            "a folder, or a model id (fetched if it is not here).",
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="A setting of the method; may be repeated. A wrong name lists them all."
+        ),
+    ] = None,
     alpha: Alpha = "auto",
     mosaic: Annotated[bool, typer.Option("--mosaic", help="Each date is a folder or pattern of tiles.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the pixels that noise is learned from.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, help="Of the pixels that noise is learned from, and of the random start of a network."),
+    ] = 0,
+    device: Device = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run with the same options stopped.")
+    ] = False,
     overwrite: Overwrite = False,
     creation_options: CreationOptions = None,
     *,
@@ -87,17 +131,22 @@ def detect_change(
     Example:  rsseg detect-change before.tif after.tif -o change.tif --polygons change.gpkg
     """
     started = time.perf_counter()
+    from rsseg_cli.change.choosing import check_choice
     from rsseg_cli.change.detection import Request, detect
     from rsseg_cli.change.methods import Choice
     from rsseg_cli.change.pair import PairOptions
     from rsseg_cli.raster.write import creation_options as parse
+    from rsseg_cli.settings import parse_settings
 
+    settings = parse_settings(set_ or ())
+    choice = Choice(method, encoder, encoder_weights, settings, steps, minutes, seed, device)
+    check_choice(choice, threshold)
     request = Request(
         before,
         after,
         output,
         PairOptions(before_bands or bands, after_bands or bands, before_mask, after_mask, aoi, align, alpha, mosaic),
-        Choice(method, seed=seed),
+        choice,
         probability,
         polygons,
         before_classes,
@@ -107,6 +156,7 @@ def detect_change(
         threshold,
         overwrite,
         parse(creation_options),
+        resume,
     )
     result = detect(request, started, console.track)
     console.report(result, [result[kind] for kind in ("change", "probability", "polygons") if result[kind]])

@@ -1,6 +1,7 @@
 """What leads through it all: whatever blocks are looked at, all outputs say the same, or there are none."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from rsseg_cli.errors import RssegError
 
 SAMPLE = Path(__file__).parents[2] / "sample_scenes" / "change"
 BEFORE, AFTER, TRUTH = (str(SAMPLE / f"{name}.tif") for name in ("before", "after", "truth"))
+# What is tested here is alike for all methods; this one takes no time.
+asked = partial(Request, choice=Choice("classical"))
 
 
 def pixels(path: Path | str) -> np.ndarray:
@@ -48,7 +51,7 @@ def test_the_same_again_and_blocks_do_not_show(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setattr(comparison, "BLOCK_PX", block_px)
         monkeypatch.setattr(detection, "BLOCK_PX", block_px)
         score, polygons = tmp_path / f"s{number}.tif", tmp_path / f"p{number}.parquet"
-        request = Request(BEFORE, AFTER, tmp_path / f"m{number}.tif", score=score, polygons=polygons, min_area=30)
+        request = asked(BEFORE, AFTER, tmp_path / f"m{number}.tif", score=score, polygons=polygons, min_area=30)
         report = detect(request, 0.0)
         found.append((pixels(score), pixels(request.output), geopandas.read_parquet(polygons), report))
     for again, atol in ((found[1], 0), (found[2], 1e-5)):
@@ -64,8 +67,8 @@ def test_the_same_again_and_blocks_do_not_show(tmp_path: Path, monkeypatch: pyte
 
 
 def test_small_patches_are_in_no_output(tmp_path: Path) -> None:
-    whole = Request(BEFORE, AFTER, tmp_path / "w.tif", score=tmp_path / "ws.tif")
-    sieved = Request(
+    whole = asked(BEFORE, AFTER, tmp_path / "w.tif", score=tmp_path / "ws.tif")
+    sieved = asked(
         BEFORE, AFTER, tmp_path / "m.tif", polygons=tmp_path / "p.fgb", score=tmp_path / "s.tif", min_area=60
     )
     reports = detect(whole, 0.0), detect(sieved, 0.0)
@@ -83,8 +86,8 @@ def test_small_patches_are_in_no_output(tmp_path: Path) -> None:
 
 
 def test_agreement_is_that_of_two_masks(tmp_path: Path) -> None:
-    one = Request(BEFORE, AFTER, tmp_path / "c.tif", threshold="otsu")
-    other = Request(BEFORE, AFTER, tmp_path / "i.tif", choice=Choice("ir-mad"))
+    one = asked(BEFORE, AFTER, tmp_path / "c.tif", threshold="otsu")
+    other = asked(BEFORE, AFTER, tmp_path / "i.tif", choice=Choice("ir-mad"))
     reports = detect(one, 0.0), detect(other, 0.0)
     assert reports[0]["agreement_with_ir_mad"] == pytest.approx(
         iou(pixels(one.output) == 1, pixels(other.output) == 1), abs=1e-12
@@ -95,7 +98,7 @@ def test_agreement_is_that_of_two_masks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("threshold", ["null", "0.3"])
 def test_the_mask_is_the_score_cut_where_the_report_says(tmp_path: Path, threshold: str) -> None:
-    request = Request(BEFORE, AFTER, tmp_path / "m.tif", score=tmp_path / "s.tif", threshold=threshold)
+    request = asked(BEFORE, AFTER, tmp_path / "m.tif", score=tmp_path / "s.tif", threshold=threshold)
     found = detect(request, 0.0)["threshold"]
     assert found == {"rule": "null", "value": 0.5} if threshold == "null" else {"rule": "given", "value": 0.3}
     score, mask = pixels(tmp_path / "s.tif"), pixels(tmp_path / "m.tif")
@@ -104,7 +107,7 @@ def test_the_mask_is_the_score_cut_where_the_report_says(tmp_path: Path, thresho
 
 
 def test_the_mask_comes_last_and_not_at_all_if_polygons_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = Request(
+    request = asked(
         BEFORE, AFTER, tmp_path / "m.tif", score=tmp_path / "s.tif", polygons=tmp_path / "p.gpkg", overwrite=True
     )
     (tmp_path / "m.tif").write_text("an older one")
@@ -125,7 +128,7 @@ def test_the_mask_comes_last_and_not_at_all_if_polygons_fail(tmp_path: Path, mon
 def test_a_disk_that_fills_up_is_said_and_left_as_it_was(disk: Callable[..., Path], kib: int) -> None:
     """Before all is compared, or when polygons are written."""
     folder = disk(kib)
-    request = Request(BEFORE, AFTER, folder / "m.tif", polygons=folder / "p.gpkg", threshold=0.3)
+    request = asked(BEFORE, AFTER, folder / "m.tif", polygons=folder / "p.gpkg", threshold=0.3)
     with pytest.raises(RssegError) as error:
         detect(request, 0.0)
     assert error.value.kind == "space"
@@ -137,12 +140,12 @@ def test_what_is_warned_of_is_in_the_report(make_raster, tmp_path: Path) -> None
     rng = np.random.default_rng(0)
     one, other = (ndimage.gaussian_filter(rng.standard_normal((3, 128, 128)), (0, 2, 2)) for _ in range(2))
     before, after = (str(make_raster(f"{n}.tif", v.astype(np.float32))) for n, v in (("one", one), ("other", other)))
-    warnings = detect(Request(before, after, tmp_path / "m.tif"), 0.0)["warnings"]
+    warnings = detect(asked(before, after, tmp_path / "m.tif"), 0.0)["warnings"]
     assert any("cannot be told" in text for text in warnings)
     assert any("hardly resemble" in text for text in warnings)
-    everything = detect(Request(BEFORE, AFTER, tmp_path / "all.tif", threshold=0.01), 0.0)["warnings"]
+    everything = detect(asked(BEFORE, AFTER, tmp_path / "all.tif", threshold=0.01), 0.0)["warnings"]
     assert ["100%" in text for text in everything] == [True]
-    nothing = detect(Request(BEFORE, AFTER, tmp_path / "no.tif", min_area=1e6), 0.0)["warnings"]
+    nothing = detect(asked(BEFORE, AFTER, tmp_path / "no.tif", min_area=1e6), 0.0)["warnings"]
     assert ["--min-area" in text for text in nothing] == [True]
 
 
@@ -183,7 +186,7 @@ def awkward(path: str, target: Path, crs: int, scale: float, part: Window) -> st
 def test_an_awkward_pair(tmp_path: Path) -> None:
     """Two coordinate systems, two sizes of pixels, half an overlap, nodata in both."""
     later = awkward(AFTER, tmp_path / "later.tif", 3035, 1.4, Window(60, 0, 110, 190))
-    report = detect(Request(BEFORE, later, tmp_path / "m.tif", polygons=tmp_path / "p.gpkg"), 0.0)
+    report = detect(asked(BEFORE, later, tmp_path / "m.tif", polygons=tmp_path / "p.gpkg"), 0.0)
     with rasterio.open(tmp_path / "m.tif") as mask, rasterio.open(later) as after, rasterio.open(TRUTH) as dataset:
         # The coarser date gives the pixels.
         assert (mask.crs, mask.transform, mask.shape) == (after.crs, after.transform, after.shape)
@@ -203,8 +206,8 @@ def test_a_real_awkward_pair(real_data: Path, tmp_path: Path) -> None:
     folder = real_data / "change" / "landsat_taizhou"
     # The earlier date in degrees, with pixels a third smaller, and but a half of it.
     earlier = awkward(str(folder / "t1.tif"), tmp_path / "t1.tif", 4326, 0.7, Window(0, 0, 300, 560))
-    straight = Request(str(folder / "t1.tif"), str(folder / "t2.tif"), tmp_path / "straight.tif")
-    bent = Request(earlier, str(folder / "t2.tif"), tmp_path / "bent.tif", PairOptions(), min_area=1800)
+    straight = asked(str(folder / "t1.tif"), str(folder / "t2.tif"), tmp_path / "straight.tif")
+    bent = asked(earlier, str(folder / "t2.tif"), tmp_path / "bent.tif", PairOptions(), min_area=1800)
     detect(straight, 0.0)
     report = detect(bent, 0.0)
     with rasterio.open(bent.output) as mask, rasterio.open(folder / "t2.tif") as after:

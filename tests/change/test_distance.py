@@ -1,6 +1,7 @@
 """The distance between two dates: blind to light and noise, awake to change, the same for any window."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from rasterio.windows import Window
 from scipy.ndimage import gaussian_filter, shift
 
 from rsseg_cli.change.distance import HALO_PX, DistanceModel, fit_distance
+from rsseg_cli.change.level import BANDS, CANONICAL
 from rsseg_cli.change.pair import Pair, open_pair
 from rsseg_cli.change.threshold import count, threshold
 from rsseg_cli.errors import RssegError
@@ -156,6 +158,39 @@ def test_an_image_of_nothing_is_refused() -> None:
 def test_the_same_date_twice_shows_no_change() -> None:
     before = ground()
     assert not flagged(pair_of(before, before)).any()
+
+
+def test_fitting_is_seen() -> None:
+    before, seen = ground(), []
+
+    def track(steps: Iterable, label: str, total: int) -> Iterator:
+        for done, step in enumerate(steps, 1):
+            seen.append((label, done == total))
+            yield step
+
+    fit_distance(pair_of(before, later(before)), track=track)
+    assert seen.count(("looking at both dates", True)) == seen.count(("fitting", True)) == 1
+
+
+def test_several_distances_at_once_are_those_one_by_one(fitted) -> None:
+    pair, model, whole = fitted
+    found = model.distances(*pair.read(), [(CANONICAL,), (CANONICAL, BANDS), (BANDS,)])
+    np.testing.assert_array_equal(found[1], whole)
+    for number, ways in ((0, (CANONICAL,)), (2, (BANDS,))):
+        np.testing.assert_array_equal(found[number], replace(model, ways=ways).distance(*pair.read()))
+    np.testing.assert_allclose(found[[0, 2]].mean(axis=0), whole, rtol=1e-5)
+
+
+def test_a_hole_far_away_is_no_matter(fitted) -> None:
+    """Windows that are whole take a shorter way to the same."""
+    pair, model, _ = fitted
+    before, after = (values[:, :, 80:].copy() for values in pair.read())
+    whole = model.distance(before, after)
+    before[:, 60:64, 100:104] = np.nan
+    holed = model.distance(before, after)
+    far = np.hypot(*(np.indices(whole.shape) - np.array([62, 102])[:, None, None])) > 2 * HALO_PX
+    assert far.any()
+    np.testing.assert_array_equal(holed[far], whole[far])
 
 
 def test_too_few_pixels_are_refused() -> None:

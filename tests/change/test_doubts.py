@@ -43,7 +43,13 @@ def test_a_shift_that_cannot_be_told_is_said(make_raster) -> None:
 
 @pytest.mark.parametrize(
     ("share", "flagged", "words"),
-    [(0, 0, "nothing has changed"), (0, 0.1, "--min-area"), (0.7, 0.7, "70%"), (1, 1, "100%"), (0.2, 0.3, None)],
+    [
+        (0, 0, "nothing has changed"),
+        (0, 0.1, "--min-area"),
+        (0.35, 0.35, "35%"),  # that much is found of a half, or more
+        (1, 1, "100%"),
+        (0.3, 0.4, None),
+    ],
 )
 def test_nothing_and_everything_are_said(share: float, flagged: float, words: str | None) -> None:
     found = doubts.of_share(share, flagged)

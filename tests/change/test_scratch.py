@@ -44,3 +44,33 @@ def test_a_full_disk_is_said_of_what_was_to_be_written(disk: Callable[..., Path]
     with pytest.raises(RssegError, match=r"change\.tif: could not be written") as error:
         kept.write(np.zeros((2, 200, 200), np.float32), kept.grid.window)
     assert error.value.kind == "space"
+
+
+def test_finished_blocks_are_listed_and_known_again_when_they_are_whole(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((2, 50, 70)).astype(np.float32)
+    kept = scratch(tmp_path, 50, 70, 16)
+    windows = list(blocks(kept.grid, 16))
+    for window in windows[:5]:
+        kept.write(values[:, *window.toslices()], window)
+    again = scratch(tmp_path, 50, 70, 16)
+    listed = again.listed()
+    assert list(listed) == [(window.row_off, window.col_off) for window in windows[:5]]
+    for window in windows[:5]:
+        found = again.block(window, listed[window.row_off, window.col_off])
+        np.testing.assert_array_equal(found, values[:, *window.toslices()])
+    assert again.block(windows[1], listed[0, 0]) is None
+    again.path.write_bytes(again.path.read_bytes()[:100])
+    assert [again.block(window, listed[window.row_off, window.col_off]) for window in windows[:5]] == [None] * 5
+    again.forget()
+    assert again.listed() == {}
+
+
+def test_an_entry_that_was_cut_short_is_none(tmp_path: Path) -> None:
+    kept = scratch(tmp_path, 40, 40, 16)
+    one, other, *_ = blocks(kept.grid, 16)
+    kept.write(np.ones((2, 16, 16), np.float32), one)
+    with (tmp_path / "distances.finished").open("ab") as file:
+        file.write(b"cut")
+    again = scratch(tmp_path, 40, 40, 16)
+    again.write(np.zeros((2, 16, 16), np.float32), other)
+    assert list(again.listed()) == [(0, 0), (0, 16)]

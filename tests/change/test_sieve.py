@@ -1,5 +1,7 @@
 """Small patches leave the mask, whatever strips it is read in; held against a flood of the whole."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import pytest
 from affine import Affine
@@ -79,3 +81,15 @@ def test_sizes_are_those_of_polygons_and_just_the_least_stays(crs: CRS | None) -
 def test_where_nothing_changed_nothing_changes(value: int) -> None:
     mask = np.full((20, 30), value, np.uint8)
     np.testing.assert_array_equal(sieved(Pixels(mask), grid_of(mask), 5).read(grid_of(mask).window), mask)
+
+
+def test_measuring_is_seen() -> None:
+    mask, seen = speckled(), []
+
+    def track(steps: Iterable, label: str, total: int) -> Iterator:
+        for done, step in enumerate(steps, 1):
+            seen.append((done, total))
+            yield step
+
+    sieved(Pixels(mask), grid_of(mask), 5, 30, track)
+    assert seen == [(1, 3), (2, 3), (3, 3)]

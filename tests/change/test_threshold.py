@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from rsseg_cli.change.threshold import BINS, Cut, Noise, Rule, count, threshold
 from rsseg_cli.errors import RssegError
@@ -34,6 +35,26 @@ def test_the_share_that_changed_is_met(share: float) -> None:
     found = values > threshold(count(values))
     assert found.mean() == pytest.approx(share, rel=0.3)
     assert (found & is_changed).sum() > 0.7 * is_changed.sum()
+
+
+def surrounded(share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Distances averaged over octaves of surroundings: what lies around patches of change stands out as well."""
+    rng, is_changed = np.random.default_rng(0), np.zeros((400, 400), bool)
+    while is_changed.mean() < share:
+        (row, col), (height, width) = rng.integers(0, 360, 2), rng.integers(12, 40, 2)
+        is_changed[row : row + height, col : col + width] = True
+    noise = np.exp(rng.normal(0, 0.6, is_changed.shape))
+    raw = np.where(is_changed, noise * rng.uniform(8, 40, is_changed.shape), noise)
+    return np.mean([gaussian_filter(raw, scale) for scale in (1, 2, 4, 8)], axis=0).astype(np.float32), is_changed
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.3, 0.4, 0.5, 0.6])
+def test_what_lies_around_changes_is_not_taken_for_noise(share: float) -> None:
+    values, is_changed = surrounded(share)
+    found = values > threshold(count(values))
+    assert Noise.of(count(values)).centre < 0.5
+    assert found.mean() == pytest.approx(is_changed.mean(), rel=0.35)
+    assert 2 * (found & is_changed).sum() / (found.sum() + is_changed.sum()) > 0.8
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.1, 0.3, 0.6])
