@@ -129,7 +129,8 @@ def metric_loss(logit: Tensor, distance: Tensor) -> Tensor:
 def known_loss(logit: Tensor, changed: Tensor) -> Tensor:
     """Cross entropy in which what changed and what did not weigh the same."""
     each = functional.binary_cross_entropy_with_logits(logit, changed.float(), reduction="none")
-    return torch.stack([each[part].mean() for part in (changed, ~changed) if part.any()]).mean()
+    parts = [each[part].mean() for part in (changed, ~changed) if part.any()]
+    return torch.stack(parts).mean() if parts else logit.sum()
 
 
 class MetricCd:
@@ -177,10 +178,8 @@ def learn(sample: Sample, settings: Settings, seed: int = 0, is_late: Callable[[
         torch.manual_seed(seed)
         method = MetricCd(sample, settings)
         best, least, worse, done = copy.deepcopy(method.network), method.error(), 0, 0
-        all_of_it = Batch(
-            sample.levels, sample.levels, sample.levels
-        )  # what a step looks at is no matter of its number
-        reports = optimise(method, lambda number: all_of_it, settings.steps, seed)
+        every = Batch(sample.levels, sample.levels, sample.levels)  # a step looks at all, whatever its number
+        reports = optimise(method, lambda number: every, settings.steps, seed)
         while some := list(islice(reports, CHECK_EVERY)):
             done, error = some[-1].step, method.error()
             worse = 0 if error < least else worse + 1

@@ -235,7 +235,7 @@ def report(opened: Opened, found: Comparison, tally: Tally) -> dict[str, Any]:
         "stopped_by": detector.stopped_by,
         "shift_px": [shift.dx, shift.dy] if shift else None,
         "shift_reliability": shift.reliability if shift else None,
-        "radiometry": "fitted to what did not change",
+        "radiometry": detector.radiometry,
         "agreement_with_ir_mad": tally.agreement,
     }
 

@@ -54,6 +54,7 @@ class Detector:
     delivered: Delivered = "classical"
     steps: int = 0
     stopped_by: str | None = None
+    radiometry: str = "fitted to what did not change"  # how light and season were taken out
     limit: float | None = None  # the distance at which the score is one half, where the method knows it by itself
     score: float = HALF  # from which on a pixel has changed, where the person does not say
 

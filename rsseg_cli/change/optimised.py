@@ -99,14 +99,19 @@ def fit_optimised(choice: Choice, pair: Pair, track: Track = untracked) -> Detec
     levels = open_levels(choice, pair, base, device)
     drawn = draw(pair, levels, settings.known_share, choice.seed, track)
     with failures(pair, device):
-        learned = learn(_sample(drawn, device), settings, choice.seed, lambda: time.monotonic() > deadline)
+        learned = learn(sample_of(drawn, device), settings, choice.seed, lambda: time.monotonic() > deadline)
     network = learned.network.eval()
     fusion = Fusion.of(drawn.real.classical, logits_of(network, drawn.real.levels, device), settings.trust)
     gain = _gain(fusion, network, drawn.kept_back, device)
-    logger.info("metric-cd: %d steps (%s); tells %+.3f of changes kept back", learned.steps, learned.stopped_by, gain)
+    logger.info(
+        "metric-cd: %d steps; known changes that were kept back are told %+.3f better than by the classical distance "
+        "(average precision)",
+        learned.steps,
+        gain,
+    )
     classical = Detector(base, HALO_PX, base, steps=learned.steps, stopped_by=learned.stopped_by)
     if gain < LEAST_GAIN:
-        logger.info("that is no more than the classical distance tells, which is taken instead")
+        logger.info("that is too little: the classical map is delivered")
         return classical
     model = WeighedModel(levels, network, fusion, device)
     return replace(classical, model=model, halo_px=levels.halo_px, delivered="fusion")
@@ -118,7 +123,7 @@ def _settings(choice: Choice) -> Settings:
         return fill_known(Settings, {**choice.settings, **steps}, ())
 
 
-def _sample(drawn: Drawn, device: str) -> Sample:
+def sample_of(drawn: Drawn, device: str) -> Sample:
     step = max(1, len(drawn.real.levels) // LEARNED_PIXELS)
     distance = (LEAST_CHANGE * drawn.real.classical[::step] / drawn.limit).clip(max=FARTHEST)
     levels = torch.from_numpy(drawn.real.levels[::step].copy())

@@ -78,6 +78,7 @@ def fit_paper(choice: Choice, pair: Pair, track: Track = untracked) -> Detector:
         delivered="metric-cd",
         steps=steps,
         stopped_by="steps" if steps == settings.steps else "minutes",
+        radiometry="regressed on the later date, over all pixels",
         limit=1.0,
         score=settings.threshold,
     )

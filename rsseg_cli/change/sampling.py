@@ -1,10 +1,12 @@
 """What `metric-cd` learns from: some pixels of a pair, as it is and with known changes in either date."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.windows import Window
 
 from rsseg_cli.change.distance import SAMPLE_SIDE_PX, SAMPLE_WINDOWS
 from rsseg_cli.change.known import Chips, with_changes
@@ -70,8 +72,9 @@ def draw(pair: Pair, levels: "Levels", share: float, seed: int, track: Track) ->
     chips = [Chips.of((pair.read(window)[date] for window in windows), rng) for date in (0, 1)]
     real: list[Table] = []
     known: tuple[list[Table], list[Table]] = ([], [])  # learned from, kept back
+    kept = windows[KEEP_BACK - 1 :: KEEP_BACK]
     counts = np.zeros((), np.int64)
-    for number, window in enumerate(track(windows, "learning", len(windows))):
+    for window in track(windows, "learning", len(windows)):
         dates = pair.read(window)
         classical, all_levels = levels.of(*dates)
         counts = counts + count(classical)
@@ -80,12 +83,27 @@ def draw(pair: Pair, levels: "Levels", share: float, seed: int, track: Track) ->
         for date in (0, 1):
             changed = list(dates)
             changed[date], where = with_changes(dates[date], chips[date], share, rng)
-            at = _some(classical, KNOWN_PIXELS // (2 * len(windows)), rng)
-            is_kept_back = len(windows) >= KEEP_BACK and number % KEEP_BACK == KEEP_BACK - 1
-            known[is_kept_back].append(Table.of(classical, *levels.of(*changed), where, at))
+            # On a small raster, windows overlap.
+            free = classical if window in kept else np.where(_within(kept, window), np.float32(np.nan), classical)
+            at = _some(free, KNOWN_PIXELS // (2 * len(windows)), rng)
+            known[window in kept].append(Table.of(classical, *levels.of(*changed), where, at))
     limit = threshold(counts)
-    learned, kept_back = (Table.joined(parts).below(UNCHANGED * limit) for parts in (known[0], known[1] or known[0]))
-    return Drawn(Table.joined(real), learned, kept_back, limit)
+    tables = [Table.joined(parts).below(UNCHANGED * limit) for parts in known if parts]
+    # Where gaps leave one of them nothing, the other serves for both.
+    useful = [table for table in tables if table.changed.any()] or tables
+    return Drawn(Table.joined(real), useful[0], useful[-1], limit)
+
+
+def _within(others: Sequence[Window], window: Window) -> Flags:
+    """Which pixels of a window lie in any of others."""
+    rows, cols = (
+        start + np.arange(side) for start, side in ((window.row_off, window.height), (window.col_off, window.width))
+    )
+    found = np.zeros((window.height, window.width), np.bool_)
+    for other in others:
+        row, col = rows - other.row_off, cols - other.col_off
+        found |= np.logical_and.outer((row >= 0) & (row < other.height), (col >= 0) & (col < other.width))
+    return found
 
 
 def _some(classical: Values, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
