@@ -19,8 +19,9 @@ Values = NDArray[np.float32]
 FEATURE_SCALES_PX = (1, 2, 4)
 # What averaging and enlarging see beyond the features' own halo.
 FEATURE_MARGIN_PX = 3 * FEATURE_SCALES_PX[-1] + STRIDES[-1]
-# Of each band and date, what becomes 0 and 1 for the encoder.
+# Of each band and date, what becomes 0 and 1 for the encoder; by one pixel in so many.
 DARK_AND_BRIGHT = (0.02, 0.98)
+EVERY = 15
 NEAR_ZERO = 0.05
 
 
@@ -101,8 +102,9 @@ def open_levels(choice: Choice, pair: Pair, base: DistanceModel, device: str) ->
         return Levels(base, None)
     pixels = []
     for window in spread(pair.grid, SAMPLE_SIDE_PX, SAMPLE_WINDOWS):
-        both = np.stack(pair.read(window))[:, :, ::4, ::4]
-        pixels.append(both[:, :, np.isfinite(both[0, 0])])
+        both = np.stack(pair.read(window))
+        # Some of those that hold something, whatever pattern the gaps have.
+        pixels.append(both[:, :, np.isfinite(both[0, 0])][:, :, ::EVERY])
     low, high = np.quantile(np.concatenate(pixels, axis=2), DARK_AND_BRIGHT, axis=2).astype(np.float32)
     features = Features(extractor.to(device), low, np.maximum(high, low + np.float32(1e-6)), device)
     return Levels(base, features)

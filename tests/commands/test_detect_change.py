@@ -167,7 +167,7 @@ def test_polygons_say_from_what_to_what_in_every_format(rsseg, make_raster, tmp_
         '<qgis><paletteEntry value="1" label="meadow" color="#00ff00"/>'
         '<paletteEntry value="2" label="house" color="#ff0000"/></qgis>'
     )
-    maps = ["--before-classes", "old.tif", "--after-classes", "new.tif", "--min-area", "20"]
+    maps = ["--before-classes", "old.tif", "--after-classes", "new.tif", "--min-area", "20", "--method", "classical"]
     ended = rsseg("detect-change", "before.tif", "after.tif", "-o", "m.tif", "--polygons", f"p{suffix}", *maps)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.split() == ["m.tif", f"p{suffix}"]
