@@ -18,7 +18,7 @@ from rsseg_models.metric_cd import CHECK_EVERY, Generator, MetricCd, Settings, l
 
 from rsseg_cli.change.distance import fit_distance
 from rsseg_cli.change.levels import Levels
-from rsseg_cli.change.optimised import Fusion, logits_of, sample_of
+from rsseg_cli.change.optimised import Fusion, Weights, sample_of
 from rsseg_cli.change.pair import open_pair
 from rsseg_cli.change.sampling import draw
 from rsseg_cli.progress import untracked
@@ -44,11 +44,12 @@ def _line(before: Path, after: Path, truth: Path, seed: int) -> str:
     sample = sample_of(drawn, "cpu")
     changed, valid = truth_of(truth)
     classical, every = levels.of(*pair.read())
-    table = every.reshape(len(every), -1)[:, valid.ravel()].T
+    table = every[:, valid]
 
     def quality(network: Generator) -> tuple[float, float]:
-        fusion = Fusion.of(drawn.real.classical, logits_of(network, drawn.real.levels, "cpu"), Settings.trust)
-        found = ranked(fusion.distance(classical[valid], logits_of(network, table, "cpu")), changed[valid])
+        weights = Weights.of(network)
+        fusion = Fusion.of(drawn.real.classical, weights.logits(drawn.real.levels.T), Settings.trust)
+        found = ranked(fusion.distance(classical[valid], weights.logits(table)), changed[valid])
         return found["auc"], found["ap"]
 
     kept = learn(sample, Settings(), seed)

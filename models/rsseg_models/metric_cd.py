@@ -10,7 +10,8 @@ how the scene is cut into tiles.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -115,6 +116,12 @@ class Generator(nn.Module):
         logit: Tensor = self.linear((levels - self.mean) / self.deviation)
         return logit[:, 0]
 
+    @torch.no_grad()
+    def folded(self) -> tuple[Tensor, float]:
+        """(a weight for each level as it is, offset): all that is left to do is a sum."""
+        weights = self.linear.weight[0] / self.deviation
+        return weights, float(self.linear.bias[0] - weights @ self.mean)
+
 
 def metric_loss(logit: Tensor, distance: Tensor) -> Tensor:
     """S + D + L_cm of the paper: what is drawn as unchanged should be near, what is drawn as changed far."""
@@ -172,9 +179,20 @@ class Learned:
     stopped_by: str  # steps, no better, or minutes
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Steps are so small that threads would do little else than wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def learn(sample: Sample, settings: Settings, seed: int = 0, is_late: Callable[[], bool] = lambda: False) -> Learned:
     """Steps until what was kept back is told no better; the generator is the one that told it best."""
-    with torch.random.fork_rng(devices=[]):
+    with _one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         method = MetricCd(sample, settings)
         best, least, worse, done = copy.deepcopy(method.network), method.error(), 0, 0

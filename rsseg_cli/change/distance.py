@@ -44,7 +44,7 @@ class DistanceModel:
     ways: tuple[int, ...] = (CANONICAL, BANDS)  # of subtracting, that are taken together
 
     def levels(self, before: Values, after: Values) -> Values:
-        """(level, y, x) of a window: by sharpness, way of subtracting and surroundings. Their mean is the distance."""
+        """(level, y, x) of a window: by sharpness and way of subtracting. Their mean is the distance."""
         held = np.isfinite(before[0]) & np.isfinite(after[0])
         views = _Views.of(before, after, held, self.spread)
         sharp, fine = (views.before, views.after), (views.fine_before, views.fine_after)
@@ -55,8 +55,8 @@ class DistanceModel:
                 for way in self.ways
             ]
         )
-        found = np.concatenate([blurred(raw, held, scale) for scale in SCALES_PX])
-        return np.where(held, found, np.float32(np.nan))
+        around = np.mean([blurred(raw, held, scale) for scale in SCALES_PX], axis=0)
+        return np.where(held, around, np.float32(np.nan))
 
     def distance(self, before: Values, after: Values) -> Values:
         """Of a window (band, y, x) with a halo; NaN where there is nothing. Within the halo it is that of the whole."""

@@ -1,4 +1,8 @@
-"""All distances of two dates that can be weighed: classical ones, and those of features where an encoder is wanted."""
+"""All distances of two dates that can be weighed: classical ones, and those of features where an encoder is wanted.
+
+Surroundings are averaged before. How large changes are would be learned from known ones otherwise, and those have the
+sizes that we gave them: measured, that did harm where real ones are large.
+"""
 
 from dataclasses import dataclass
 
@@ -36,16 +40,15 @@ class Features:
 
     @torch.inference_mode()
     def levels(self, before: Values, after: Values) -> Values:
-        """(level, y, x) distances, by stride and surroundings."""
+        """(level, y, x) distances, by stride."""
         held = np.isfinite(before[0])
         dates = [self._made(image, date) for date, image in enumerate((before, after))]
         levels = []
         for stride, one, other in zip(STRIDES, *dates, strict=True):
             apart = (_unit(one) - _unit(other)).abs().sum(dim=0).cpu().numpy()
             of_cells = held[::stride, ::stride][: apart.shape[0], : apart.shape[1]]
-            for scale in FEATURE_SCALES_PX:
-                soft = blurred(apart[np.newaxis], of_cells, scale / stride)[0]
-                levels.append(_enlarged(soft, stride, held.shape))
+            soft = [blurred(apart[np.newaxis], of_cells, scale / stride)[0] for scale in FEATURE_SCALES_PX]
+            levels.append(_enlarged(np.mean(soft, axis=0), stride, held.shape))
         return np.stack(levels)
 
     def _made(self, image: Values, date: int) -> list[torch.Tensor]:

@@ -11,8 +11,8 @@ from rsseg_cli.change.methods import Choice
 from rsseg_cli.change.pair import Pair
 
 ENCODERS = [None, "random", "mobilenet-v2"]
-CLASSICAL = 16
-OF_FEATURES = 3 * len(FEATURE_SCALES_PX)
+CLASSICAL = 4
+OF_FEATURES = 3
 
 
 def drawn(height: int = 64, width: int = 64, bands: int = 3) -> Pair:
