@@ -15,3 +15,14 @@ class Batch:
 
     def to(self, device: str) -> "Batch":
         return Batch(self.bands.to(device), self.valid.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Domains:
+    """A batch of each domain: what a step of a method that adapts learns from."""
+
+    source: Batch
+    target: Batch  # its labels are there for the shape alone: no method reads them
+
+    def to(self, device: str) -> "Domains":
+        return Domains(self.source.to(device), self.target.to(device))

@@ -6,7 +6,7 @@ from pairs import changed, ground, later, pair_of
 from rasterio.windows import Window
 
 from rsseg_cli.change.distance import HALO_PX, fit_distance
-from rsseg_cli.change.levels import FEATURE_SCALES_PX, NEAR_ZERO, Levels, open_levels
+from rsseg_cli.change.levels import NEAR_ZERO, Levels, open_levels
 from rsseg_cli.change.methods import Choice
 from rsseg_cli.change.pair import Pair
 

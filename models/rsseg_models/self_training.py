@@ -1,0 +1,323 @@
+"""`self-training`: a teacher labels the target, and the student learns from those labels and from the source.
+
+The parts are known: mixing classes of the source into the target (DACS, Tranheden et al. 2021, arXiv 2007.08702), a
+teacher that is the student's moving average, and bands of the source shifted to the target's statistics (CORAL, Sun et
+al. 2016, arXiv 1511.05547). Thresholds are each class's own: one for all starves what the teacher is less sure of.
+
+Labels of target batches are never read.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rsseg_models.batch import Batch, Domains
+from rsseg_models.errors import ModelError
+from rsseg_models.losses import NO_LABEL, cross_entropy
+from rsseg_models.network import SegmentationNetwork
+from rsseg_models.optimise import Average, Descent, Schedule
+from rsseg_models.source_only import PRECISIONS, preference
+
+# Bins of confidence, as log-odds: sure pixels differ in the number of nines, which even steps of probability would
+# not tell apart.
+BINS, BIN_WIDTH = 280, 0.1
+# No class counts more, or less, than this many times what it would without balance.
+MOST_BALANCE = 3.0
+# A direction in which the bands vary less than this, as part of the most, is taken for no direction at all.
+LEAST_VARIANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be set with --set NAME=VALUE."""
+
+    match: str = "coral"
+    """How bands of the source are brought to the target's statistics: none, mean-std (band by band), or coral (with
+    what bands have in common)."""
+    learning_rate: float = 5e-4
+    """Of the head."""
+    encoder_rate: float = 0.2
+    """Times the learning rate, for the encoder."""
+    weight_decay: float = 0.01
+    """Pull of weights towards zero."""
+    warm_up: float = 0.05
+    """Part of the steps in which the rate rises."""
+    clip: float = 1.0
+    """Longest gradient, as a whole."""
+    average: float = 0.99
+    """Momentum of the moving average that teaches and is kept."""
+    balance: float = 0.25
+    """How much of the source's preference for frequent classes is left out of the model: 0 none, 1 all."""
+    mixed: float = 1.0
+    """Weight of the loss on mixed crops, beside that on the source."""
+    kept: float = 0.5
+    """Part of the pixels of each class, the surest, that are learned from."""
+    floor: float = 0.4
+    """Confidence below which no pixel is learned from, whatever its class."""
+    memory: float = 0.9
+    """How much of what is known about confidences lasts from step to step."""
+    rare: float = 0.5
+    """How much more rare classes count on mixed crops: 0 not, 1 as much as they are rarer."""
+    jitter: float = 0.2
+    """Spread of brightness and contrast, band by band, on mixed crops."""
+    blur: float = 1.0
+    """Widest blur of mixed crops, in pixels; every other crop has some."""
+    precision: str = "auto"
+    """float32, bfloat16, or auto: bfloat16 where the processor is quicker with it."""
+
+    def __post_init__(self) -> None:
+        for name, value, least, most in (
+            ("learning_rate", self.learning_rate, 0, 1),
+            ("encoder_rate", self.encoder_rate, 0, 10),
+            ("weight_decay", self.weight_decay, 0, 1),
+            ("warm_up", self.warm_up, 0, 1),
+            ("clip", self.clip, 0, 1e9),
+            ("average", self.average, 0, 0.99999),
+            ("balance", self.balance, 0, 1),
+            ("mixed", self.mixed, 0, 100),
+            ("kept", self.kept, 0.01, 1),
+            ("floor", self.floor, 0, 1),
+            ("memory", self.memory, 0, 0.9999),
+            ("rare", self.rare, 0, 1),
+            ("jitter", self.jitter, 0, 2),
+            ("blur", self.blur, 0, 20),
+        ):
+            if not least <= value <= most:
+                raise ModelError(f"{name} = {value}: out of range", f"give between {least:g} and {most:g}")
+        for name, choice, choices in (("precision", self.precision, PRECISIONS), ("match", self.match, tuple(MATCHES))):
+            if choice not in choices:
+                raise ModelError(f"{name} = {choice}: not known", f"use {' or '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of the valid pixels of a domain, as the network gets them."""
+
+    mean: Tensor  # (N,)
+    covariance: Tensor  # (N, N)
+
+    def to(self, device: torch.device) -> "Statistics":
+        return Statistics(self.mean.to(device), self.covariance.to(device))
+
+
+@dataclass(frozen=True)
+class Shift:
+    """An affine change of bands: factors @ bands + offset."""
+
+    factors: Tensor  # (N, N)
+    offset: Tensor  # (N,)
+
+    def apply(self, batch: Batch) -> Batch:
+        shifted = torch.einsum("mn,bnhw->bmhw", self.factors, batch.bands) + self.offset[:, None, None]
+        return replace(batch, bands=torch.where(batch.valid[:, None], shifted, 0))
+
+
+def shift_between(match: str, source: Statistics, target: Statistics) -> Shift:
+    """What gives pixels of the source the target's statistics."""
+    # The roots of small variances need the digits; it is done once, and not every accelerator has float64.
+    device, double = source.mean.device, torch.float64
+    mine, theirs = (Statistics(s.mean.cpu().to(double), s.covariance.cpu().to(double)) for s in (source, target))
+    factors = MATCHES[match](mine.covariance, theirs.covariance)
+    offset = theirs.mean - factors @ mine.mean if match != "none" else torch.zeros_like(mine.mean)
+    return Shift(factors.to(device, torch.float32), offset.to(device, torch.float32))
+
+
+def _unchanged(source: Tensor, target: Tensor) -> Tensor:
+    return torch.eye(len(source), dtype=source.dtype)
+
+
+def _by_deviation(source: Tensor, target: Tensor) -> Tensor:
+    least = LEAST_VARIANCE * source.diagonal().max()
+    return (target.diagonal() / source.diagonal().clamp(min=least)).sqrt().diag()
+
+
+def _by_covariance(source: Tensor, target: Tensor) -> Tensor:
+    """The source whitened, then coloured as the target."""
+    return _power(target, 0.5) @ _power(source, -0.5)
+
+
+def _power(covariance: Tensor, exponent: float) -> Tensor:
+    variances, directions = torch.linalg.eigh(covariance)
+    # The longest direction is the last.
+    powers = variances.clamp(min=LEAST_VARIANCE * float(variances[-1])) ** exponent
+    power: Tensor = (directions * powers) @ directions.mT
+    return power
+
+
+MATCHES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "none": _unchanged,
+    "mean-std": _by_deviation,
+    "coral": _by_covariance,
+}
+
+
+class Confidences(nn.Module):
+    """How sure the teacher was of late, class by class: a histogram that fades."""
+
+    counts: Tensor
+
+    def __init__(self, classes: int, fading: float) -> None:
+        super().__init__()
+        self.fading = fading
+        self.register_buffer("counts", torch.zeros(classes, BINS))
+
+    def remember(self, labels: Tensor, confidence: Tensor) -> None:
+        """More pixels: places among the classes and how sure they are, both (pixel,)."""
+        found = torch.bincount(labels * BINS + _bin(confidence), minlength=self.counts.numel())
+        self.counts.mul_(self.fading).add_(found.view_as(self.counts))
+
+    def is_sure(self, labels: Tensor, confidence: Tensor, kept: float) -> Tensor:
+        """Whether pixels of any shape are among this part of their class, the surest."""
+        as_sure = self.counts.flip(1).cumsum(1).flip(1)  # how many fall into this bin or a surer one
+        threshold = (as_sure >= kept * as_sure[:, :1]).sum(1) - 1
+        return _bin(confidence) >= threshold[labels]
+
+    def class_weights(self, rare: float) -> Tensor:
+        """More for rare classes; 1 on average over the pixels."""
+        shares = self.counts.sum(1) / self.counts.sum().clamp(min=1)
+        weights = (1 / (len(shares) * shares)).pow(rare).clamp(1 / MOST_BALANCE, MOST_BALANCE)
+        mean = (weights * shares).sum()
+        return weights / torch.where(mean > 0, mean, 1)
+
+
+def _bin(confidence: Tensor) -> Tensor:
+    places = torch.logit(confidence, eps=1e-6) / BIN_WIDTH + BINS / 2
+    return places.long().clamp(0, BINS - 1)
+
+
+def only_valid(batch: Batch) -> Batch:
+    """Without labels of ground that the image does not show."""
+    return replace(batch, labels=torch.where(batch.valid, batch.labels, NO_LABEL))
+
+
+def class_mix(source: Batch, target: Batch, trust: Tensor) -> tuple[Batch, Tensor]:
+    """Half of the classes of each source crop, rounded up, pasted on a target crop; and what each pixel weighs.
+
+    Labels lie on valid pixels alone. Weights are 1 where the source's are and `trust` (B,) where the target's are.
+    """
+    # Batches need not be of one size.
+    order = torch.arange(len(target.labels), device=target.labels.device) % len(source.labels)
+    labels = source.labels[order]
+    pasted = torch.stack([_half_of_classes(each) for each in labels])
+    mixed = Batch(
+        torch.where(pasted[:, None], source.bands[order], target.bands),
+        pasted | target.valid,
+        torch.where(pasted, labels, target.labels),
+    )
+    return mixed, torch.where(pasted, 1, trust[:, None, None])
+
+
+def _half_of_classes(labels: Tensor) -> Tensor:
+    """Where the classes are that were drawn."""
+    present = torch.bincount(labels[labels != NO_LABEL]).nonzero()[:, 0]
+    # Drawn on the CPU, as all chance here: a seed then means the same on every device.
+    drawn = torch.randperm(len(present))[: (len(present) + 1) // 2]
+    return torch.isin(labels, present[drawn.to(present.device)])
+
+
+def vary_colours(batch: Batch, spread: float) -> Batch:
+    """Contrast and brightness of each band of each crop, by chance."""
+    gain, offset = (spread * torch.randn(2, *batch.bands.shape[:2], 1, 1)).to(batch.bands.device)
+    return replace(batch, bands=torch.where(batch.valid[:, None], batch.bands * gain.exp() + offset, 0))
+
+
+def blur(batch: Batch, widest_px: float) -> Batch:
+    """Every other crop by chance, with a Gaussian of any width up to this; over valid pixels alone."""
+    count = len(batch.bands)
+    width = widest_px * torch.rand(count) * (torch.rand(count) < 0.5)
+    at = torch.arange(-math.ceil(3 * widest_px), math.ceil(3 * widest_px) + 1)
+    kernels = torch.exp(-0.5 * (at / width.clamp(min=1e-3)[:, None]).square())
+    kernels = (kernels / kernels.sum(1, keepdim=True)).to(batch.bands.device)
+    valid = batch.valid[:, None].float()
+    smooth = _convolve(batch.bands * valid, kernels) / _convolve(valid, kernels).clamp(min=1e-6)
+    return replace(batch, bands=smooth * valid)
+
+
+def _convolve(planes: Tensor, kernels: Tensor) -> Tensor:
+    """Planes (B, N, H, W), each crop with its kernel (B, K), down and across."""
+    weight = kernels.repeat_interleave(planes.shape[1], 0)[:, None]
+    flat, reach = planes.flatten(0, 1)[None], kernels.shape[1] // 2
+    down = functional.conv2d(flat, weight[..., None], padding=(reach, 0), groups=len(weight))
+    return functional.conv2d(down, weight[..., None, :], padding=(0, reach), groups=len(weight)).view_as(planes)
+
+
+class SelfTraining:
+    """Learns from the source and from the teacher's labels; the teacher, a moving average, is what is kept."""
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        settings: Settings,
+        steps: int,
+        source: Statistics,
+        target: Statistics,
+        class_weights: Tensor | None = None,
+        class_shares: Tensor | None = None,
+    ) -> None:
+        self.settings = settings
+        self.student = network.train()
+        self.network = copy.deepcopy(network)
+        self.average = Average(self.student, self.network, settings.average)
+        device = next(network.parameters()).device
+        self.shift = shift_between(settings.match, source.to(device), target.to(device))
+        self.confidences = Confidences(network.architecture.classes, settings.memory).to(device)
+        self.class_weights = class_weights
+        # Added while learning and not kept, as in source-only.
+        self.preference = 0.0 if class_shares is None else settings.balance * preference(class_shares)
+        self.precision = torch.bfloat16 if settings.precision == "bfloat16" else None
+        self.descent = Descent(
+            [(network.encoder, settings.learning_rate * settings.encoder_rate), (network.head, settings.learning_rate)],
+            Schedule(steps, round(settings.warm_up * steps)),
+            settings.weight_decay,
+            settings.clip,
+        )
+
+    def step(self, batch: Domains, number: int) -> dict[str, Tensor]:
+        source = only_valid(self.shift.apply(batch.source))
+        target, trust = self.taught(batch.target)
+        mixed, weights = class_mix(source, target, trust)
+        mixed = blur(vary_colours(mixed, self.settings.jitter), self.settings.blur)
+        logits = self._logits(self.student, source) + self.preference
+        on_source = cross_entropy(logits, source.labels, self.class_weights)
+        balance = self.confidences.class_weights(self.settings.rare)
+        on_mixed = cross_entropy(self._logits(self.student, mixed), mixed.labels, balance, weights)
+        self.descent.minimise(on_source + self.settings.mixed * on_mixed, number)
+        self.average.update(number)
+        return {"source": on_source.detach(), "mixed": on_mixed.detach(), "kept": trust.mean()}
+
+    @torch.no_grad()
+    def taught(self, target: Batch) -> tuple[Batch, Tensor]:
+        """The target with the teacher's labels where it is sure, and in what part of each crop it is."""
+        confidence, labels = self._logits(self.network, target).float().softmax(1).max(1)
+        self.confidences.remember(labels[target.valid], confidence[target.valid])
+        sure = self.confidences.is_sure(labels, confidence, self.settings.kept)
+        sure &= target.valid & (confidence >= self.settings.floor)
+        trust = sure.sum((1, 2)) / target.valid.sum((1, 2)).clamp(min=1)
+        return replace(target, labels=torch.where(sure, labels, NO_LABEL)), trust
+
+    def _logits(self, network: nn.Module, batch: Batch) -> Tensor:
+        enabled = self.precision is not None
+        with torch.autocast(batch.bands.device.type, self.precision or torch.bfloat16, enabled=enabled):
+            logits: Tensor = network(batch.bands)
+        return logits
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "student": self.student,
+            "network": self.network,
+            "descent": self.descent,
+            "confidences": self.confidences,
+        }
