@@ -1,14 +1,13 @@
 """The distance between two dates: blind to light and noise, awake to change, the same for any window."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
-from affine import Affine
-from rasterio.crs import CRS
+from pairs import pair_of
 from rasterio.windows import Window
 from scipy.ndimage import gaussian_filter, shift
 
@@ -18,28 +17,8 @@ from rsseg_cli.change.pair import Pair, open_pair
 from rsseg_cli.change.threshold import count, threshold
 from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.dataset import open_raster
-from rsseg_cli.raster.grid import Grid
-from rsseg_cli.raster.scene import Band, Scene
 
 SAMPLE = Path(__file__).parents[2] / "sample_scenes" / "change"
-
-
-@dataclass(frozen=True, eq=False)
-class Held:
-    values: np.ndarray
-
-    def read(self, window: Window, bands: object) -> np.ndarray:
-        rows, cols = window.toslices()
-        return self.values[:, rows, cols].astype(np.float32)
-
-
-def pair_of(before: np.ndarray, after: np.ndarray) -> Pair:
-    grid = Grid(CRS.from_epsg(32633), Affine(1, 0, 0, 0, -1, 0), *before.shape[1:])
-    scenes = [
-        Scene(name, grid, tuple(Band(str(n), "float32") for n in range(len(values))), Held(values))
-        for name, values in (("before", before), ("after", after))
-    ]
-    return Pair(scenes[0], scenes[1], grid, keeps_after=True, loose=scenes[0])
 
 
 def ground(seed: int = 0, bands: int = 4, side_px: int = 200) -> np.ndarray:
