@@ -8,6 +8,7 @@ from typing import Any
 from rsseg_models.errors import ModelError
 from rsseg_models.loading import inherit, load_encoder_weights, open_encoder, open_weights
 from rsseg_models.network import Architecture, SegmentationNetwork, build
+from rsseg_models.st_dasegnet_modules import Adapted
 
 from rsseg_cli.bundle import in_words, load_bundle
 from rsseg_cli.plan import Plan, Request
@@ -48,6 +49,11 @@ def _from_model(request: Request, plan: Plan, path: str) -> tuple[SegmentationNe
     """A network that goes on where an earlier model ended, as far as classes and head are the same."""
     with in_words(path):
         earlier = load_bundle(path)
+        if isinstance(earlier.network, Adapted):
+            raise ModelError(
+                "holds the two students of st-dasegnet, and learning starts from one network",
+                "start from the model that it was made from",
+            )
         own = earlier.card.architecture
         head = request.head or own.head
         width = own.width if head == own.head else 0

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from rsseg_models.errors import ModelError
-from rsseg_models.network import Architecture, SegmentationNetwork, build
+from rsseg_models.kept import Kept, rebuild
+from rsseg_models.network import Architecture
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -50,13 +51,11 @@ class Bundle:
     """A card and its network."""
 
     card: Card
-    network: SegmentationNetwork
+    network: Kept
     digest: str  # of the tensors; names the model in the tags of the maps it made
 
 
-def save_bundle(
-    path: Path, card: Card, network: SegmentationNetwork, *, overwrite: bool = False, inputs: Iterable[str] = ()
-) -> str:
+def save_bundle(path: Path, card: Card, network: Kept, *, overwrite: bool = False, inputs: Iterable[str] = ()) -> str:
     """Writes and re-reads the file; gives the digest of the weights."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     digest = digest_of(tensors)
@@ -83,7 +82,7 @@ def load_bundle(path: str | Path) -> Bundle:
     if bad := [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]:
         raise refusal(path, f"holds weights that are no numbers ({bad[0]})", "train it again; this one cannot map")
     with in_words(str(path)):
-        network = build(card.architecture)
+        network = rebuild(card.architecture)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as problem:

@@ -124,6 +124,22 @@ def normalisation_of(scenes: Sequence[Scene], rule: str) -> Normalisation:
     return robust((sample for scene in scenes for sample in _samples(scene, share)), first.names, first.path)
 
 
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Of the valid pixels of scenes, as a network gets them."""
+
+    mean: NDArray[np.float64]  # (band,)
+    covariance: NDArray[np.float64]  # (band, band)
+
+
+def moments_of(scenes: Sequence[Scene], normalisation: Normalisation) -> Moments:
+    """From the same sample as the normalisation."""
+    share = max(1, SAMPLED_BLOCKS // len(scenes))
+    sampled = np.concatenate([sample for scene in scenes for sample in _samples(scene, share)], axis=1)
+    pixels = normalisation.apply(sampled[:, None])[:, 0].astype(np.float64)
+    return Moments(pixels.mean(axis=1), np.cov(pixels, ddof=0).reshape(len(pixels), len(pixels)))
+
+
 def _samples(scene: Scene, most: int) -> Iterator[NDArray[np.float32]]:
     """Valid pixels (band, n) of blocks spread over the scene, every fourth one."""
     count = block_count(scene.grid, BLOCK_PX)

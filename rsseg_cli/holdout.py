@@ -27,6 +27,8 @@ BUFFER_PX = 16
 LEAST_BLOCK_PX = 32
 # So many blocks the scenes should give, or the choice among them is none.
 LEAST_BLOCKS = 24
+# What a network sees around held-back ground.
+MARGIN_PX = 64
 # More ground than this makes the score no surer, and scoring slow.
 MOST_SCORED_PX = 4_000_000
 # Patches of a scene; more are specks, and are taken together block by block.
@@ -168,3 +170,11 @@ def _held_back(patches: NDArray[np.int32], chosen: NDArray[np.bool_], cell_px: i
     held = np.where(np.r_[False, chosen][patches], patches, 0).astype(np.int32)
     near = binary_dilation(held > 0, np.ones((3, 3)), iterations=ceil(BUFFER_PX / cell_px))
     return HeldBack(cell_px, held, near)
+
+
+def widened(window: Window, grid: Grid) -> Window:
+    """What a network sees to score a window: that and a margin, as far as the scene reaches."""
+    top, left = max(0, window.row_off - MARGIN_PX), max(0, window.col_off - MARGIN_PX)
+    bottom = min(grid.height, window.row_off + window.height + MARGIN_PX)
+    right = min(grid.width, window.col_off + window.width + MARGIN_PX)
+    return Window(left, top, right - left, bottom - top)

@@ -4,24 +4,31 @@ Crops are drawn by step number alone, so a resumed run sees what an uninterrupte
 may lie in a crop, but has no labels there.
 """
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rasterio.windows import Window
-from rsseg_models.batch import Batch
+from rsseg_models.batch import Batch, Domains
 from torch.nn import functional
 
 from rsseg_cli.classes import UNLABELLED
 from rsseg_cli.domain import BLOCK_PX, Census, Crops, Domain
+from rsseg_cli.holdout import MARGIN_PX, widened
+from rsseg_cli.normalisation import Normalisation
+from rsseg_cli.raster.grid import Grid
+from rsseg_cli.unlabelled import Unlabelled
 
 # No crop with more than this of one class, if another try finds one with less.
 MOST_OF_ONE = 0.75
 TRIES = 8
 AHEAD = 3
 
+Drawn = TypeVar("Drawn")
 Crop = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.uint8]]  # bands, where there are any, places
 
 
@@ -33,32 +40,37 @@ def class_weights(census: Census) -> torch.Tensor:
     return torch.tensor(np.where(shares > 0, weights, 1.0), dtype=torch.float32)
 
 
-class Drawer:
-    """Batches of a domain by step number, read a little ahead by threads."""
+class Drawer(Generic[Drawn]):
+    """What is drawn by step number, drawn a little ahead by threads."""
 
-    def __init__(self, domain: Domain, crops: Crops, steps: int, workers: int = 2) -> None:
-        self.domain, self.crops, self.steps = domain, crops, steps
+    def __init__(self, draw: Callable[[int], Drawn], steps: int, workers: int = 2) -> None:
+        self.draw, self.steps = draw, steps
         self.pool = ThreadPoolExecutor(workers)
-        self.waiting: dict[int, Future[Batch]] = {}
+        self.waiting: dict[int, Future[Drawn]] = {}
+
+    def __call__(self, number: int) -> Drawn:
+        for ahead in range(number, min(number + AHEAD, self.steps)):
+            if ahead not in self.waiting:
+                self.waiting[ahead] = self.pool.submit(self.draw, ahead)
+        return self.waiting.pop(number).result()
+
+    def close(self) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+
+class LabelledCrops:
+    """Batches of the source, by step number."""
+
+    def __init__(self, domain: Domain, crops: Crops) -> None:
+        self.domain, self.crops = domain, crops
         census = domain.training
         # Rarer classes are drawn around more often (temperature as in rare-class sampling).
         self.odds = np.exp((1 - census.shares) / 0.1) * (census.shares > 0)
         self.odds /= self.odds.sum()
 
     def __call__(self, number: int) -> Batch:
-        for ahead in range(number, min(number + AHEAD, self.steps)):
-            if ahead not in self.waiting:
-                self.waiting[ahead] = self.pool.submit(self._draw, ahead)
-        return self.waiting.pop(number).result()
-
-    def close(self) -> None:
-        self.pool.shutdown(cancel_futures=True)
-
-    def _draw(self, number: int) -> Batch:
         rng = np.random.default_rng([self.crops.seed, 11, number])
-        drawn = [self._crop(rng) for _ in range(self.crops.batch)]
-        bands, valid, places = (np.stack(part) for part in zip(*drawn, strict=True))
-        return Batch(torch.from_numpy(bands), torch.from_numpy(valid), torch.from_numpy(places.astype(np.int64)))
+        return _batch([self._crop(rng) for _ in range(self.crops.batch)])
 
     def _crop(self, rng: np.random.Generator) -> Crop:
         """Of a few tries, the first one not all of one class."""
@@ -75,36 +87,85 @@ class Drawer:
         assert best is not None
         _, scene, window, side, places = best
         raw = self.domain.pairs[scene].scene.values(window)
-        return self._varied(rng, scene, raw, places, side)
+        crop = _whole(self.domain.normalisations[scene], raw, places, side, self.crops.crop_px)
+        return _turned(_recoloured(crop, self.crops.radiometry, rng), rng)
 
     def _place(self, rng: np.random.Generator) -> tuple[int, Window, int]:
-        """A scene, a window of it around a labelled block, and the side that the window would have with room enough."""
+        """A scene, a window of it around a labelled block, and the side that it would have with room enough."""
         census = self.domain.training
         if rng.random() < self.crops.rare:
             weights = census.counts[:, rng.choice(len(self.odds), p=self.odds)].astype(float)
         else:
             weights = census.counts.sum(axis=1).astype(float)
-        scene, top, left = census.places[rng.choice(len(weights), p=weights / weights.sum())].tolist()
-        side = round(self.crops.crop_px * self.crops.scale ** rng.uniform(-1, 1))
+        scene, *corner = census.places[rng.choice(len(weights), p=weights / weights.sum())].tolist()
         grid = self.domain.pairs[scene].scene.grid
-        row = top + rng.uniform(0, min(BLOCK_PX, grid.height - top)) - side / 2
-        col = left + rng.uniform(0, min(BLOCK_PX, grid.width - left)) - side / 2
-        height, width = min(side, grid.height), min(side, grid.width)
-        top, left = (int(np.clip(at, 0, most)) for at, most in ((row, grid.height - height), (col, grid.width - width)))
-        return scene, Window(left, top, width, height), side
+        return scene, *_around(grid, corner, BLOCK_PX, self.crops, rng)
 
-    def _varied(
-        self, rng: np.random.Generator, scene: int, raw: NDArray[np.float32], places: NDArray[np.uint8], side: int
-    ) -> Crop:
-        """Zoomed to the crop's size, turned, mirrored, and every band a little brighter or darker."""
-        valid = np.asarray(np.isfinite(raw).all(axis=0))
-        bands = self.domain.normalisations[scene].apply(raw)
-        bands, valid, places = _zoomed(*_filled_up(bands, valid, places, side), self.crops.crop_px)
-        spread, shape = self.crops.radiometry, (len(bands), 1, 1)
-        varied = bands * np.exp(rng.normal(0, spread, shape)) + rng.normal(0, spread, shape)
-        bands = np.where(valid, varied, 0).astype(np.float32)
-        turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
-        return _turned(bands, turns, mirrored), _turned(valid, turns, mirrored), _turned(places, turns, mirrored)
+
+class UnlabelledCrops:
+    """Batches of the target, by step number. What is held back is not shown, and nothing has a label."""
+
+    def __init__(self, target: Unlabelled, crops: Crops) -> None:
+        self.target, self.crops = target, crops
+
+    def __call__(self, number: int) -> Batch:
+        rng = np.random.default_rng([self.crops.seed, 17, number])
+        return _batch([self._crop(rng) for _ in range(self.crops.batch)])
+
+    def _crop(self, rng: np.random.Generator) -> Crop:
+        target = self.target
+        number, *corner = target.places[rng.integers(len(target.places))].tolist()
+        scene = target.scenes[number]
+        window, side = _around(scene.grid, corner, target.block_px, self.crops, rng)
+        raw = np.where(target.held_back[number].nears(window), np.float32(np.nan), scene.values(window))
+        places = np.full(raw.shape[1:], UNLABELLED, np.uint8)
+        return _turned(_whole(target.normalisation, raw, places, side, self.crops.crop_px), rng)
+
+
+@dataclass(frozen=True)
+class OfBoth:
+    """A batch of each domain, by step number."""
+
+    source: LabelledCrops
+    target: UnlabelledCrops
+
+    def __call__(self, number: int) -> Domains:
+        return Domains(self.source(number), self.target(number))
+
+
+def _batch(drawn: Sequence[Crop]) -> Batch:
+    bands, valid, places = (np.stack(part) for part in zip(*drawn, strict=True))
+    return Batch(torch.from_numpy(bands), torch.from_numpy(valid), torch.from_numpy(places.astype(np.int64)))
+
+
+def _around(
+    grid: Grid, corner: Sequence[int], block_px: int, crops: Crops, rng: np.random.Generator
+) -> tuple[Window, int]:
+    """A window around a point of a block, and the side that it would have with room enough."""
+    top, left = corner
+    side = round(crops.crop_px * crops.scale ** rng.uniform(-1, 1))
+    row = top + rng.uniform(0, min(block_px, grid.height - top)) - side / 2
+    col = left + rng.uniform(0, min(block_px, grid.width - left)) - side / 2
+    height, width = min(side, grid.height), min(side, grid.width)
+    top, left = (int(np.clip(at, 0, most)) for at, most in ((row, grid.height - height), (col, grid.width - width)))
+    return Window(left, top, width, height), side
+
+
+def _whole(
+    normalisation: Normalisation, raw: NDArray[np.float32], places: NDArray[np.uint8], side: int, crop_px: int
+) -> Crop:
+    """Standardised, and of the crop's size."""
+    valid = np.asarray(np.isfinite(raw).all(axis=0))
+    bands, valid, places = _zoomed(*_filled_up(normalisation.apply(raw), valid, places, side), crop_px)
+    return np.where(valid, bands, 0).astype(np.float32), valid, places
+
+
+def _recoloured(crop: Crop, spread: float, rng: np.random.Generator) -> Crop:
+    """Every band a little brighter or darker."""
+    bands, valid, places = crop
+    shape = (len(bands), 1, 1)
+    varied = bands * np.exp(rng.normal(0, spread, shape)) + rng.normal(0, spread, shape)
+    return np.where(valid, varied, 0).astype(np.float32), valid, places
 
 
 def _most_of_one(places: NDArray[np.uint8]) -> float:
@@ -135,6 +196,32 @@ def _zoomed(bands: NDArray[np.float32], valid: NDArray[np.bool_], places: NDArra
     return smooth[0].numpy(), valid[at], places[at]
 
 
-def _turned(part: NDArray[Any], turns: int, mirrored: bool) -> NDArray[Any]:
+def _turned(crop: Crop, rng: np.random.Generator) -> Crop:
+    """Turned by quarters, and mirrored, by chance."""
+    turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
+    bands, valid, places = crop
+    return _moved(bands, turns, mirrored), _moved(valid, turns, mirrored), _moved(places, turns, mirrored)
+
+
+def _moved(part: NDArray[Any], turns: int, mirrored: bool) -> NDArray[Any]:
     part = np.rot90(part, turns, axes=(-2, -1))
     return np.ascontiguousarray(part[..., ::-1] if mirrored else part)
+
+
+def held_back_ground(target: Unlabelled) -> tuple[torch.Tensor, torch.Tensor]:
+    """Standardised blocks (B, N, S, S) that are held back, with what lies around them; and which pixels are theirs."""
+    side = target.block_px + 2 * MARGIN_PX
+    shown, inside = [], []
+    for scene, held in zip(target.scenes, target.held_back, strict=True):
+        for number, window in held.windows():
+            seen = widened(window, scene.grid)
+            bands, valid, _ = _whole(
+                target.normalisation, scene.values(seen), np.zeros((seen.height, seen.width), np.uint8), side, side
+            )
+            own = np.zeros((side, side), bool)
+            own[: seen.height, : seen.width] = held.holds(number, seen)
+            shown.append(bands)
+            inside.append(own & valid)
+    if not shown:
+        return torch.zeros(0), torch.zeros(0, dtype=torch.bool)
+    return torch.from_numpy(np.stack(shown)), torch.from_numpy(np.stack(inside))

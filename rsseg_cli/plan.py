@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rsseg_cli.delivery import check_target
-from rsseg_cli.domain import Crops, Domain, common_gsd, normalisation_of, open_domain
+from rsseg_cli.domain import Crops, Domain, Moments, common_gsd, moments_of, open_domain
 from rsseg_cli.errors import RssegError
 from rsseg_cli.folders import Labelled, LabelOptions, find_labelled, find_scenes, match_bands
 from rsseg_cli.model_file import read_card
@@ -17,6 +17,7 @@ from rsseg_cli.normalisation import Normalisation
 from rsseg_cli.raster.grid import SAME_GSD
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.settings import toml_of
+from rsseg_cli.unlabelled import Unlabelled, open_unlabelled
 
 MODEL_SUFFIX = ".safetensors"
 WEIGHT_SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin")
@@ -60,6 +61,8 @@ class Plan:
     bands: tuple[str, ...]
     gsd_m: float | None
     normalisation: Normalisation  # of the domain the model is for
+    target: Unlabelled | None
+    moments: tuple[Moments, Moments] | None = None  # of source and target, where there is a target
 
     def to_json(self) -> dict[str, Any]:
         domain = self.domain
@@ -85,6 +88,11 @@ def check_request(request: Request) -> None:
         raise RssegError(f"steps = {request.steps}: out of range", "give 1 or more")
     if request.resume and request.workdir is None:
         raise RssegError("--resume needs the --workdir of the run to go on with", "name the folder of that run")
+    if request.method != "source-only" and not request.targets:
+        raise RssegError(
+            f"--method {request.method} adapts to scenes without labels, and there are none",
+            "name them with --target DIR, or learn from the source alone: --method source-only",
+        )
     if request.workdir is not None:
         _check_workdir(request.workdir)
     if request.init and request.encoder_weights:
@@ -145,8 +153,14 @@ def make_plan(request: Request) -> Plan:
     gsd_m = common_gsd(scenes, request.gsd_m)
     domain = open_domain(sources, gsd_m, request.normalise, request.crops)
     _tell_of_sizes(request, gsd_m, domain)
-    normalisation = normalisation_of(targets, request.normalise) if targets else domain.normalisations[0]
-    return Plan(sources, targets, domain, bands, gsd_m, normalisation)
+    if not targets:
+        return Plan(sources, targets, domain, bands, gsd_m, domain.normalisations[0], None)
+    target = open_unlabelled(targets, gsd_m, request.normalise, request.crops)
+    moments = (
+        moments_of([pair.scene for pair in domain.pairs], domain.normalisations[0]),
+        moments_of(target.scenes, target.normalisation),
+    )
+    return Plan(sources, targets, domain, bands, gsd_m, target.normalisation, target, moments)
 
 
 def _tell_of_sizes(request: Request, gsd_m: float | None, domain: Domain) -> None:

@@ -33,7 +33,15 @@ def read_settings(path: Path) -> dict[str, Any]:
     found = found.get("settings", found) if isinstance(found, dict) else found
     if not isinstance(found, dict):
         raise _refusal(path, "holds no settings", "write a line each: learning_rate = 0.001")
-    return found
+    return _flat(found)
+
+
+def _flat(found: Mapping[str, Any]) -> dict[str, Any]:
+    """TOML takes `source.steps` for a table with steps in it; names are texts here."""
+    flat: dict[str, Any] = {}
+    for name, value in found.items():
+        flat |= {f"{name}.{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, str]:

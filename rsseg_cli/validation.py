@@ -8,14 +8,12 @@ from rasterio.windows import Window
 
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.domain import Domain
+from rsseg_cli.holdout import widened
 from rsseg_cli.predict import Forward, Walk
 from rsseg_cli.raster.align import align
-from rsseg_cli.raster.grid import Grid
 from rsseg_cli.scores import Confusion
 from rsseg_cli.tiling import Tiling
 
-# What the network sees around held-back ground.
-MARGIN_PX = 64
 TILING = Tiling(512, 64, 1)
 
 
@@ -39,12 +37,4 @@ def seen_windows(domain: Domain) -> Iterator[tuple[int, int, Window]]:
     """Scene, number of the patch, and what the network sees to score it."""
     for scene, (pair, held) in enumerate(zip(domain.pairs, domain.held_back, strict=True)):
         for number, window in held.windows():
-            yield scene, number, _widened(window, pair.scene.grid)
-
-
-def _widened(window: Window, grid: Grid) -> Window:
-    """With a margin, as far as the scene reaches."""
-    top, left = max(0, window.row_off - MARGIN_PX), max(0, window.col_off - MARGIN_PX)
-    bottom = min(grid.height, window.row_off + window.height + MARGIN_PX)
-    right = min(grid.width, window.col_off + window.width + MARGIN_PX)
-    return Window(left, top, right - left, bottom - top)
+            yield scene, number, widened(window, pair.scene.grid)

@@ -14,18 +14,29 @@ import rasterio
 import torch
 from rsseg_models.network import HEADS
 
-from rsseg_cli import adaptation
-from rsseg_cli.adaptation import ADAPTERS, Pace, adapt, prepare, rehearse
+from rsseg_cli import selection, training
+from rsseg_cli.adaptation import adapt, prepare, rehearse
 from rsseg_cli.bundle import load_bundle
 from rsseg_cli.commands.adapt import Head, Method
 from rsseg_cli.domain import Crops
 from rsseg_cli.errors import RssegError
 from rsseg_cli.folders import LabelOptions
-from rsseg_cli.plan import Request, make_plan
-from rsseg_cli.settings import fill
+from rsseg_cli.methods import METHODS
+from rsseg_cli.plan import Request, check_request, make_plan
+from rsseg_cli.settings import fill, read_settings, toml_of
+from rsseg_cli.training import Pace
 
 SCENES = Path(__file__).parents[1] / "sample_scenes"
 REQUEST = Request((str(SCENES / "source"),), steps=6, crops=Crops(crop_px=64, batch=2, seed=3))
+
+
+ADAPTING = replace(
+    REQUEST,
+    targets=(str(SCENES / "target"),),
+    method="self-training",
+    steps=4,
+    settings={"source.steps": 3, "precision": "float32", "source.precision": "float32"},
+)
 
 
 class Killed(BaseException):
@@ -37,6 +48,21 @@ def killing_after(steps: int):
         for report in reports:
             yield report
             if report.step == steps:
+                raise Killed
+
+    return track
+
+
+def killing_after_more(steps: int):
+    """The same, counted from where a run goes on, over all its stages."""
+    done = 0
+
+    def track(reports: Iterable, label: str, total: int) -> Iterator:
+        nonlocal done
+        for report in reports:
+            yield report
+            done += 1
+            if done == steps:
                 raise Killed
 
     return track
@@ -60,7 +86,7 @@ def digest_of(path: Path) -> str:
 
 @pytest.mark.parametrize("steps", [2, 5])
 def test_a_killed_run_that_goes_on_gives_the_same_model(model, plan, tmp_path: Path, monkeypatch, steps: int) -> None:
-    monkeypatch.setattr(adaptation, "CHECKPOINT_EVERY", 1)
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 1)
     halfway = replace(REQUEST, workdir=tmp_path / "work")
     with pytest.raises(Killed):
         adapt(halfway, plan, tmp_path / "later.safetensors", track=killing_after(steps))
@@ -70,10 +96,72 @@ def test_a_killed_run_that_goes_on_gives_the_same_model(model, plan, tmp_path: P
     assert not list((tmp_path / "work").iterdir())
 
 
+class TestAdapting:
+    """Two stages, and a choice."""
+
+    @pytest.mark.parametrize("method", ["self-training", "st-dasegnet"])
+    def test_a_run_killed_at_any_step_gives_the_same_model(self, tmp_path: Path, monkeypatch, method: str) -> None:
+        monkeypatch.setattr(training, "CHECKPOINT_EVERY", 1)
+        request = replace(ADAPTING, method=method, crops=Crops(crop_px=192, batch=2, seed=3))
+        found = make_plan(request)
+        whole = adapt(request, found, tmp_path / "whole.safetensors")
+        halfway = replace(request, workdir=tmp_path / "work", resume=True)
+        for steps in (2, 1, 2):
+            with pytest.raises(Killed):
+                adapt(halfway, found, tmp_path / "later.safetensors", track=killing_after_more(steps))
+        later = adapt(halfway, found, tmp_path / "later.safetensors")
+        assert digest_of(tmp_path / "later.safetensors") == digest_of(tmp_path / "whole.safetensors")
+        assert later["checkpoints"] == whole["checkpoints"]
+        assert not list((tmp_path / "work").iterdir())
+
+    def test_both_models_are_judged_and_the_better_is_kept(self, tmp_path: Path) -> None:
+        result = adapt(ADAPTING, make_plan(ADAPTING), tmp_path / "m.safetensors")
+        assert [entry["step"] for entry in result["checkpoints"]] == [0, 1, 2, 3, 4]
+        assert all(0 <= entry["score"] <= 1 for entry in result["checkpoints"])
+        card = load_bundle(tmp_path / "m.safetensors").card
+        assert card.scores["selected"] == result["selected"]
+        assert card.settings["source.steps"] == 3
+        assert card.method == "self-training"
+
+    @pytest.mark.parametrize("method", ["self-training", "st-dasegnet"])
+    def test_where_the_adapted_model_is_worse_source_only_is_delivered(
+        self, tmp_path: Path, monkeypatch, caplog, method: str
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        scores = iter((0.9, 0.1, 0.2, 0.3, 0.4))
+        monkeypatch.setattr(selection.Judge, "score", lambda judge, network: next(scores))
+        request = replace(ADAPTING, method=method, crops=Crops(crop_px=192, batch=1, seed=3))
+        result = adapt(request, make_plan(request), tmp_path / "m.safetensors")
+        assert result["selected"] == {
+            **{"rule": selection.RULE, "step": 0, "score": 0.9, "source_only_score": 0.9},
+            "verdict": "source-only kept",
+        }
+        assert "source-only is delivered" in caplog.text
+        alone = replace(request, method="source-only", steps=3, settings={"precision": "float32"})
+        adapt(alone, make_plan(alone), tmp_path / "alone.safetensors")
+        assert digest_of(tmp_path / "m.safetensors") == digest_of(tmp_path / "alone.safetensors")
+
+    def test_the_settings_printed_are_read_again(self, tmp_path: Path) -> None:
+        result = adapt(ADAPTING, make_plan(ADAPTING), tmp_path / "m.safetensors")
+        (tmp_path / "s.toml").write_text("\n".join(toml_of(result["settings"])))
+        assert read_settings(tmp_path / "s.toml") == result["settings"]
+
+    def test_minutes_shorten_both_stages(self, tmp_path: Path, monkeypatch) -> None:
+        monkeypatch.setattr(training.Work, "_step_s", lambda work, number: 10.0 * (1 + number))
+        monkeypatch.setattr(training.Work, "_scoring_s", lambda work, step_s: 0.0)
+        work = prepare(replace(ADAPTING, minutes=1.0), make_plan(ADAPTING))
+        assert work.pace(time.monotonic() + 55 / training.SPARE + 0.5).steps == (1, 2)
+        assert work.pace(time.monotonic() + 1000).steps == (3, 4)
+
+    def test_a_target_is_needed(self) -> None:
+        with pytest.raises(RssegError, match="adapts to scenes without labels, and there are none"):
+            check_request(replace(ADAPTING, targets=()))
+
+
 @pytest.fixture
 def interrupted(plan, tmp_path: Path, monkeypatch) -> Request:
     """A run whose workdir holds the checkpoint of its second step."""
-    monkeypatch.setattr(adaptation, "CHECKPOINT_EVERY", 1)
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 1)
     request = replace(REQUEST, workdir=tmp_path / "work")
     with pytest.raises(Killed):
         adapt(request, plan, tmp_path / "m.safetensors", track=killing_after(2))
@@ -114,9 +202,9 @@ class TestMinutes:
     """As many steps as fit, and then exactly the model of so many steps."""
 
     def test_the_model_is_that_of_its_steps(self, model, plan, tmp_path: Path, monkeypatch) -> None:
-        monkeypatch.setattr(adaptation, "typical_seconds", lambda reports, enough_s: next(reports).seconds and 60.0)
-        monkeypatch.setattr(adaptation, "seen_windows", lambda domain: [])
-        timed = replace(REQUEST, steps=None, minutes=(6 * 60 / adaptation.SPARE + 30) / 60)
+        monkeypatch.setattr(training, "typical_seconds", lambda reports, enough_s: next(reports).seconds and 60.0)
+        monkeypatch.setattr(training, "seen_windows", lambda domain: [])
+        timed = replace(REQUEST, steps=None, minutes=(6 * 60 / training.SPARE + 30) / 60)
         result = adapt(timed, plan, tmp_path / "timed.safetensors")
         assert result["steps"] == 6
         assert digest_of(tmp_path / "timed.safetensors") == digest_of(model)
@@ -127,7 +215,7 @@ class TestMinutes:
         assert digest_of(tmp_path / "timed.safetensors") == digest_of(model)
 
     def test_it_ends_in_time_though_steps_become_slower(self, plan, tmp_path: Path, monkeypatch, caplog) -> None:
-        monkeypatch.setattr(adaptation.Work, "pace", lambda work, deadline: Pace(100_000, 0.001, 0.0))
+        monkeypatch.setattr(training.Work, "pace", lambda work, deadline: Pace((100_000,), (0.001,)))
         started = time.monotonic()
         result = adapt(replace(REQUEST, steps=None, minutes=0.05), plan, tmp_path / "m.safetensors", started=started)
         assert 1 <= result["steps"] < 1000
@@ -136,13 +224,13 @@ class TestMinutes:
 
     def test_time_used_before_counts(self, plan, tmp_path: Path, monkeypatch, caplog) -> None:
         caplog.set_level(logging.INFO)
-        monkeypatch.setattr(adaptation, "CHECKPOINT_EVERY", 1)
-        monkeypatch.setattr(adaptation.Work, "pace", lambda work, deadline: Pace(8, 0.001, 0.0))
+        monkeypatch.setattr(training, "CHECKPOINT_EVERY", 1)
+        monkeypatch.setattr(training.Work, "pace", lambda work, deadline: Pace((8,), (0.001,)))
         timed = replace(REQUEST, steps=None, minutes=10, workdir=tmp_path / "work")
         with pytest.raises(Killed):
             adapt(timed, plan, tmp_path / "m.safetensors", track=killing_after(2), started=time.monotonic() - 300)
         later = replace(timed, resume=True)
-        monkeypatch.setattr(adaptation.Work, "pace", None)  # the first run has settled it
+        monkeypatch.setattr(training.Work, "pace", None)  # the first run has settled it
         assert adapt(later, plan, tmp_path / "m.safetensors", started=time.monotonic() - 301)["steps"] == 3
         assert "going on from step 2 of 8" in caplog.text
 
@@ -156,7 +244,7 @@ class TestInit:
         first = load_bundle(model)
         assert all(torch.equal(v, first.network.state_dict()[k]) for k, v in work.network.state_dict().items())
         assert work.origin["init_digest"] == first.digest
-        assert work.steps == 6
+        assert work.stages[0].steps == 6
         assert "encoder and head loaded" in caplog.text
         assert "anew" not in caplog.text
 
@@ -216,7 +304,7 @@ def test_target_labels_do_not_move_the_weights(tmp_path: Path) -> None:
     shutil.copy(SCENES / "source" / "meadow_3_labels.gpkg", poisoned / "images" / "karst_1_labels.gpkg")
     digests = []
     for folder in (clean, poisoned):
-        request = replace(REQUEST, targets=(str(folder),), steps=3)
+        request = replace(ADAPTING, targets=(str(folder),))
         adapt(request, make_plan(request), tmp_path / f"{folder.name}.safetensors")
         digests.append(load_bundle(tmp_path / f"{folder.name}.safetensors"))
     assert digests[0].digest == digests[1].digest
@@ -247,7 +335,7 @@ def test_learning_too_fast_is_told(plan, tmp_path: Path, monkeypatch) -> None:
         raise FloatingPointError("a loss is no number any more at step 3")
         yield
 
-    monkeypatch.setattr(adaptation, "optimise", fail)
+    monkeypatch.setattr(training, "optimise", fail)
     with pytest.raises(RssegError, match="a loss is no number any more at step 3") as caught:
         adapt(REQUEST, plan, tmp_path / "m.safetensors")
     assert "--set learning_rate" in caught.value.hint
@@ -263,5 +351,5 @@ def test_settings_are_typed_and_known(plan, settings: dict, match: str) -> None:
 
 
 def test_the_command_offers_what_there_is() -> None:
-    assert set(get_args(Method)) == set(ADAPTERS)
+    assert set(get_args(Method)) == set(METHODS)
     assert set(get_args(Head)) == set(HEADS)

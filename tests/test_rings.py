@@ -8,10 +8,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 OUTER = ("rsseg_cli.app", "rsseg_cli.commands", "rsseg_cli.console")
-# The modules that may know both files and tensors: three bridges, the verb that trains, what it begins with, and the
-# methods of detect-change that optimise a network.
+# The modules that may know both files and tensors: three bridges, the verb that trains and its parts, and the methods
+# of detect-change that optimise a network.
 BRIDGES = (
-    *("bundle.py", "patches.py", "predict.py", "adaptation.py", "beginning.py"),
+    *("bundle.py", "patches.py", "predict.py"),
+    *("adaptation.py", "beginning.py", "methods.py", "training.py", "checkpoint.py", "selection.py"),
     *("features.py", "levels.py", "optimised.py", "paper.py"),
 )
 

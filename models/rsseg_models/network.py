@@ -55,6 +55,8 @@ class Architecture:
     width: int = 0
     # What the encoder's name leaves open: padding of "mobilenet-v2", the JSON configuration of "transformers".
     variant: str = ""
+    # Of two students as one, what was chosen of their parts, as JSON; "" for one network.
+    students: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bands", tuple(self.bands))

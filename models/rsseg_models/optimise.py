@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from rsseg_models.batch import Batch
+# What a step learns from: a Batch, or Domains.
+Seen = TypeVar("Seen")
+Seen_contra = TypeVar("Seen_contra", contravariant=True)
 
 # Far apart from each other and from the seeds of batches, whatever seed the person gives.
 SEED_STRIDE = 1_000_003
@@ -28,13 +30,13 @@ class Report:
     seconds: float
 
 
-class Adapter(Protocol):
+class Adapter(Protocol[Seen_contra]):
     """A method at work. `network` is the only part that is kept."""
 
     @property
     def network(self) -> nn.Module: ...
 
-    def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
+    def step(self, batch: Seen_contra, number: int) -> dict[str, Tensor]:
         """Improves the method by one batch; names its losses."""
         ...
 
@@ -44,7 +46,7 @@ class Adapter(Protocol):
 
 
 def optimise(
-    adapter: Adapter, draw: Callable[[int], Batch], steps: int, seed: int, first_step: int = 0
+    adapter: Adapter[Seen], draw: Callable[[int], Seen], steps: int, seed: int, first_step: int = 0
 ) -> Iterator[Report]:
     """Steps `first_step` to `steps`, a report after each."""
     for number in range(first_step, steps):

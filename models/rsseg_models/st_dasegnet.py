@@ -12,6 +12,7 @@ that are kept are the target's, because the target is what gets mapped.
 """
 
 import copy
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +28,7 @@ from rsseg_models.network import SegmentationNetwork
 from rsseg_models.optimise import Average, Descent, Schedule
 from rsseg_models.source_only import PRECISIONS
 from rsseg_models.st_dasegnet_modules import (
+    FORM,
     Adapted,
     Discriminator,
     Disentangle,
@@ -144,6 +146,7 @@ def adapted(network: SegmentationNetwork, settings: Settings) -> Adapted:
         Disentangle(channels, settings.gates, universal),
         one_encoder=settings.one_encoder,
         checkpointing=settings.checkpointing,
+        students=json.dumps({name: getattr(settings, name) for name in FORM}),
     )
 
 

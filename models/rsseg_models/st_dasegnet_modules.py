@@ -6,7 +6,7 @@ Zhao et al., JAG 2024, arXiv 2301.05526.
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -140,14 +140,25 @@ class Disentangle(nn.Module):
 # 2. Both students as one network, which is what is kept.
 
 
+# What of the settings must be known to build both students again.
+FORM = ("gates", "universal", "attention", "attention_scale", "one_encoder")
+
+
 class Adapted(nn.Module):
     """Standardised bands (B, N, H, W) of any size to logits (B, K, H, W): the mean of both students'."""
 
     def __init__(
-        self, network: SegmentationNetwork, disentangle: Disentangle, *, one_encoder: bool, checkpointing: bool
+        self,
+        network: SegmentationNetwork,
+        disentangle: Disentangle,
+        *,
+        one_encoder: bool,
+        checkpointing: bool,
+        students: str,
     ) -> None:
         super().__init__()
-        self.architecture, self.checkpointing = network.architecture, checkpointing
+        self.architecture = replace(network.architecture, students=students)
+        self.checkpointing = checkpointing
         self.disentangle = disentangle.to(next(network.parameters()).device)
         encoders = [network.encoder, network.encoder if one_encoder else copy.deepcopy(network.encoder)]
         self.source, self.target = (

@@ -1,4 +1,4 @@
-"""`rsseg adapt`: learn a model from labelled scenes."""
+"""`rsseg adapt`: learn a model from labelled scenes, for unlabelled ones."""
 
 import time
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 from rsseg_cli.commands.options import Background, Classes, ClassField, Device, Overwrite, Where, with_console
 from rsseg_cli.console import Console
 
-Method = Literal["source-only"]
+Method = Literal["self-training", "st-dasegnet", "source-only"]
 Head = Literal["all-mlp", "uper"]
 Rule = Literal["robust", "fixed"]
 
@@ -23,7 +23,10 @@ def adapt(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The model to write (.safetensors).")
     ] = Path("model.safetensors"),
-    method: Annotated[Method, typer.Option(help="How to learn.")] = "source-only",
+    method: Annotated[
+        Method | None,
+        typer.Option(help="How to learn. Default: self-training where there is a target, source-only without."),
+    ] = None,
     encoder: Annotated[
         str | None,
         typer.Option(
@@ -69,15 +72,17 @@ def adapt(
     steps: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Training steps. Default: 1200, or 600 from weights or --init; or what --minutes allow."
+            min=1,
+            help="Steps of the method. Default: enough for a few minutes on a CPU; or what --minutes allow. A method "
+            "that adapts learns from the source alone before: --set source.steps=N.",
         ),
     ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(
             min=0.1,
-            help="Be done in this time: as many steps as fit, by a few that are tried first, and never more than "
-            "--steps. With --resume the time used before counts too.",
+            help="Be done in this time, with fewer steps where needed, by a few that are tried first. source-only "
+            "takes as many as fit, unless --steps says how many. With --resume the time used before counts too.",
         ),
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Crops a step. Default: 8.")] = None,
@@ -106,7 +111,7 @@ def adapt(
     *,
     console: Console,
 ) -> None:
-    """Learn a model from labelled scenes.
+    """Learn a model from labelled scenes, for scenes that nobody has labelled.
 
     Labels lie beside the scenes (town_labels.tif or town_labels.gpkg beside town.tif), in images/ and labels/ with the
     same names, or in one vector file.
@@ -125,7 +130,7 @@ def adapt(
     request = Request(
         sources=tuple(source),
         targets=tuple(target or ()),
-        method=method,
+        method=method or ("self-training" if target else "source-only"),
         encoder=encoder,
         encoder_weights=encoder_weights,
         head=head,

@@ -1,0 +1,62 @@
+"""What `--method` names: the settings of each method, how long it learns, and how it is made ready."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rsseg_models.network import SegmentationNetwork
+from rsseg_models.optimise import Adapter
+from rsseg_models.self_training import SelfTraining, Statistics
+from rsseg_models.self_training import Settings as SelfTrainingSettings
+from rsseg_models.source_only import Settings as SourceOnlySettings
+from rsseg_models.source_only import SourceOnly
+from rsseg_models.st_dasegnet import Settings as StDasegnetSettings
+from rsseg_models.st_dasegnet import StDasegnet
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What methods are made of."""
+
+    network: SegmentationNetwork  # as it starts
+    steps: int
+    class_weights: Tensor
+    class_shares: Tensor  # of the source
+    pretrained: bool  # whether the network starts from weights
+    statistics: tuple[Statistics, Statistics] | None  # of source and target, standardised; None without a target
+    crop_px: int
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to learn."""
+
+    settings: type[Any]
+    make: Callable[[Any, Ingredients], Adapter[Any]]
+    # Steps that reach their best on a CPU in a few minutes.
+    steps_from_nothing: int
+    steps_from_weights: int
+
+
+def _source_only(settings: SourceOnlySettings, given: Ingredients) -> Adapter[Any]:
+    weights, shares = given.class_weights, given.class_shares
+    return SourceOnly(given.network, settings, given.steps, weights, shares, pretrained=given.pretrained)
+
+
+def _self_training(settings: SelfTrainingSettings, given: Ingredients) -> Adapter[Any]:
+    assert given.statistics is not None
+    weights, shares = given.class_weights, given.class_shares
+    return SelfTraining(given.network, settings, given.steps, *given.statistics, weights, shares)
+
+
+def _st_dasegnet(settings: StDasegnetSettings, given: Ingredients) -> Adapter[Any]:
+    weights, shares = given.class_weights, given.class_shares
+    return StDasegnet(given.network, settings, given.steps, weights, shares, crop_px=given.crop_px)
+
+
+METHODS: Mapping[str, Method] = {
+    "source-only": Method(SourceOnlySettings, _source_only, 1200, 600),
+    "self-training": Method(SelfTrainingSettings, _self_training, 400, 300),
+    "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 300, 200),
+}

@@ -1,0 +1,265 @@
+"""Training: a run through its stages, which can be interrupted at any step and goes on as if it had not been.
+
+A method that adapts has two: a model of the source alone first, and then the method, which starts from it. Of the
+second stage, checkpoints are judged without labels beside the model it started from, and the best is kept.
+"""
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from rsseg_models.kept import Kept
+from rsseg_models.network import SegmentationNetwork
+from rsseg_models.optimise import Adapter, Report, optimise, typical_seconds
+from rsseg_models.self_training import Statistics
+
+from rsseg_cli.domain import Moments
+from rsseg_cli.errors import RssegError
+from rsseg_cli.methods import METHODS, Ingredients
+from rsseg_cli.patches import Drawer, LabelledCrops, OfBoth, UnlabelledCrops, class_weights
+from rsseg_cli.plan import Plan, Request
+from rsseg_cli.progress import Track
+from rsseg_cli.selection import CHECKPOINTS, Choice, Judge
+from rsseg_cli.validation import seen_windows
+
+CHECKPOINT_EVERY = 100
+LOG_EVERY = 50
+# What is tried out, at most, to learn how long a step takes.
+TRIAL_STEPS, TRIAL_S = 8, 4.0
+# Of the time there is, what is planned for; steps may turn out slower than those tried.
+SPARE = 0.95
+# A model of fewer steps knows next to nothing.
+FEW_STEPS = 50
+# Between the numbers from which the stages draw their crops.
+STAGE_STRIDE = 10_000_000
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One method for so many steps."""
+
+    method: str
+    settings: Any
+    steps: int
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many steps each stage has, and what they cost."""
+
+    steps: tuple[int, ...]
+    step_s: tuple[float, ...] = ()
+    scoring_s: float = 0.0  # of the held-back source, and of all candidates
+
+    @property
+    def seconds(self) -> float:
+        return self.scoring_s + sum(n * s for n, s in zip(self.steps, self.step_s, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A request with everything settled but how many steps there is time for."""
+
+    request: Request
+    plan: Plan
+    network: SegmentationNetwork  # as it starts
+    origin: Mapping[str, Any]  # what its weights come from; empty: from nothing
+    stages: tuple[Stage, ...]
+    device: str
+
+    def adapter(self, number: int, steps: int, network: SegmentationNetwork) -> Adapter[Any]:
+        """The method of a stage before its first step; the same each time."""
+        torch.manual_seed(self.request.crops.seed)
+        stage, training, moments = self.stages[number], self.plan.domain.training, self.plan.moments
+        given = Ingredients(
+            copy.deepcopy(network).to(self.device).requires_grad_(True),
+            steps,
+            class_weights(training).to(self.device),
+            torch.tensor(training.shares, dtype=torch.float32, device=self.device),
+            bool(self.origin),
+            (_statistics(moments[0]), _statistics(moments[1])) if moments else None,
+            self.request.crops.crop_px,
+        )
+        return METHODS[stage.method].make(stage.settings, given)
+
+    def reports(self, number: int, adapter: Adapter[Any], steps: int, first: int = 0) -> Generator[Report]:
+        """Steps of a stage as they are done."""
+        crops, draw = self.request.crops, self._draw(number)
+        drawer = Drawer(lambda step: draw(step + number * STAGE_STRIDE), steps)
+        try:
+            yield from optimise(adapter, lambda step: drawer(step).to(self.device), steps, crops.seed, first)
+        except FloatingPointError as problem:
+            raise RssegError(
+                f"training failed: {problem}", "learn more slowly: --set learning_rate=0.0005"
+            ) from problem
+        finally:
+            drawer.close()
+
+    def _draw(self, number: int) -> Callable[[int], Any]:
+        source = LabelledCrops(self.plan.domain, self.request.crops)
+        if self.stages[number].method == "source-only":
+            return source
+        assert self.plan.target is not None
+        return OfBoth(source, UnlabelledCrops(self.plan.target, self.request.crops))
+
+    def judge(self) -> Judge | None:
+        """Who compares candidates, where there is more than one."""
+        if len(self.stages) == 1:
+            return None
+        assert self.plan.target is not None
+        judge = Judge(self.plan.target, self.device, self.request.crops.seed)
+        return judge if judge else None
+
+    def pace(self, deadline: float) -> Pace:
+        """All steps, or as many as there is time for, judged by a few that are forgotten again."""
+        step_s = tuple(map(self._step_s, range(len(self.stages))))
+        pace = Pace(tuple(stage.steps for stage in self.stages), step_s, self._scoring_s(step_s[0]))
+        if deadline == math.inf:
+            return pace
+        left = SPARE * (deadline - time.monotonic() - pace.scoring_s)
+        if len(self.stages) == 1:
+            fitting = max(1, int(left / step_s[0]))
+            return replace(pace, steps=(min(fitting, self.request.steps or fitting),))
+        part = min(1.0, left / (pace.seconds - pace.scoring_s))
+        return replace(pace, steps=tuple(max(1, int(part * steps)) for steps in pace.steps))
+
+    def _step_s(self, number: int) -> float:
+        adapter = self.adapter(number, TRIAL_STEPS, self.network)
+        with closing(self.reports(number, adapter, TRIAL_STEPS)) as reports:
+            return typical_seconds(reports, TRIAL_S)
+
+    def _scoring_s(self, step_s: float) -> float:
+        crops = self.request.crops
+        scored_px: int = sum(window.height * window.width for _, _, window in seen_windows(self.plan.domain))
+        seconds = 1 + scored_px * step_s / (crops.batch * crops.crop_px**2)
+        if judge := self.judge():
+            started = time.perf_counter()
+            judge.score(self.network)
+            seconds += (1 + CHECKPOINTS) * (time.perf_counter() - started)
+        return seconds
+
+    def settings_in_full(self, pace: Pace) -> dict[str, Any]:
+        """What --settings reads again."""
+        *earlier, last = zip(self.stages, pace.steps, strict=True)
+        own = {"steps": last[1]} | asdict(self.request.crops) | asdict(last[0].settings)
+        return own | {
+            f"source.{name}": value
+            for stage, steps in earlier
+            for name, value in ({"steps": steps} | asdict(stage.settings)).items()
+        }
+
+
+def _statistics(moments: Moments) -> Statistics:
+    mean, covariance = (torch.tensor(part, dtype=torch.float32) for part in (moments.mean, moments.covariance))
+    return Statistics(mean, covariance)
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What a run ends with."""
+
+    network: Kept  # that is delivered
+    before: SegmentationNetwork  # of the source alone
+    choice: Choice | None  # where there was one
+    pace: Pace  # with the steps that were done
+
+
+class Run:
+    """A run on its way: which stage, which step, and what was judged so far."""
+
+    def __init__(self, work: Work, pace: Pace) -> None:
+        self.work, self.pace = work, pace
+        self.choice, self.judge = Choice(), work.judge()
+        self._enter(0, work.network)
+
+    def _enter(self, number: int, start: SegmentationNetwork) -> None:
+        self.number, self.start, self.step = number, start, 0
+        self.adapter = self.work.adapter(number, self.pace.steps[number], start)
+
+    def learn(self, track: Track, deadline: float, save: Callable[["Run"], None]) -> Learned:
+        """All that is left of the stages. `save` is called where the run may go on from."""
+        while True:
+            self._stage(track, deadline, save)
+            if self.number == len(self.work.stages) - 1:
+                return self._delivered()
+            self._enter(self.number + 1, self._own_network())
+            self._offer(self.start)
+            save(self)
+
+    def _stage(self, track: Track, deadline: float, save: Callable[["Run"], None]) -> None:
+        steps, stage = self.pace.steps[self.number], self.work.stages[self.number]
+        reports = self.work.reports(self.number, self.adapter, steps, self.step)
+        for report in track(reports, stage.method, steps - self.step):
+            self.step = report.step
+            if self.step % LOG_EVERY == 0:
+                logger.debug("%s, step %d: %s", stage.method, self.step, report.losses)
+            is_late = self._is_late(deadline)
+            if self.number and (self.step in _judged_at(steps) or is_late):
+                self._offer(self.adapter.network)
+                save(self)
+            elif self.step % CHECKPOINT_EVERY == 0:
+                save(self)
+            if is_late:
+                logger.warning("stopped after step %d of %d: steps became slower, and time is up", self.step, steps)
+                done = (*self.pace.steps[: self.number], self.step, *self.pace.steps[self.number + 1 :])
+                self.pace = replace(self.pace, steps=done)
+                return
+
+    def _is_late(self, deadline: float) -> bool:
+        """Whether there is no time for one more step of this stage, and for all that comes after it."""
+        if deadline == math.inf or self.step == self.pace.steps[self.number]:
+            return False
+        later = slice(self.number + 1, None)
+        after = sum(n * s for n, s in zip(self.pace.steps[later], self.pace.step_s[later], strict=True))
+        return time.monotonic() > deadline - self.pace.scoring_s - after - self.pace.step_s[self.number]
+
+    def _offer(self, network: Any) -> None:
+        if self.judge is None:
+            return
+        score = self.judge.score(network)
+        self.choice.offer(self.step, score, network)
+        logger.debug("step %d: %s", self.step, self.choice.scores[-1])
+
+    def _own_network(self) -> SegmentationNetwork:
+        network = self.adapter.network
+        assert isinstance(network, SegmentationNetwork)
+        return copy.deepcopy(network).cpu()
+
+    def _delivered(self) -> Learned:
+        last: Any = copy.deepcopy(self.adapter.network).cpu()
+        if self.judge is None:
+            return Learned(last, self.start if self.number else last, None, self.pace)
+        kept = last if self.choice.is_adapted else copy.deepcopy(self.start)
+        kept.load_state_dict(self.choice.state)
+        return Learned(kept, self.start, self.choice, self.pace)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "pace": asdict(self.pace),
+            "stage": self.number,
+            "step": self.step,
+            "start": self.start.state_dict() if self.number else None,
+            "adapter": self.adapter.state_dict(),
+            "choice": vars(self.choice),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state["stage"]:
+            start = copy.deepcopy(self.work.network)
+            start.load_state_dict(state["start"])
+            self._enter(state["stage"], start)
+        self.adapter.load_state_dict(state["adapter"])
+        self.step, self.choice = state["step"], Choice(**state["choice"])
+
+
+def _judged_at(steps: int) -> set[int]:
+    """Equally spaced, the last step among them; all of fewer."""
+    return {round(number * steps / CHECKPOINTS) for number in range(1, CHECKPOINTS + 1)} - {0}

@@ -1,0 +1,100 @@
+"""Choosing without labels."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from rsseg_models.network import Architecture, build
+from torch import Tensor, nn
+
+from rsseg_cli.domain import Crops
+from rsseg_cli.folders import find_scenes
+from rsseg_cli.selection import TELLING, Choice, Judge, overlap
+from rsseg_cli.unlabelled import open_unlabelled
+
+TARGET = str(Path(__file__).parents[1] / "sample_scenes" / "target")
+
+
+class Says(nn.Module):
+    """A network of three classes that says what a function of the bands is."""
+
+    def __init__(self, logits) -> None:
+        super().__init__()
+        self.logits = logits
+        self.architecture = Architecture("tiny", ("a", "b", "c", "d"), 3)
+
+    def forward(self, bands: Tensor) -> Tensor:
+        return self.logits(bands)
+
+
+def by_brightness(noise: float = 0.0):
+    """Classes by the mean of the bands; and how much chance comes in."""
+
+    def logits(bands: Tensor) -> Tensor:
+        grey = bands.mean(1) + noise * torch.randn(
+            bands[:, 0].shape, generator=torch.Generator().manual_seed(bands.shape[-1])
+        )
+        return torch.stack([-grey, torch.full_like(grey, 0.3), grey], dim=1)
+
+    return Says(logits)
+
+
+def one_class() -> Says:
+    return Says(lambda bands: torch.tensor([0.0, 1.0, 0.0])[:, None, None].expand(len(bands), 3, *bands.shape[-2:]))
+
+
+@pytest.fixture
+def judge() -> Judge:
+    target = open_unlabelled(find_scenes([TARGET]), None, "robust", Crops(crop_px=64))
+    return Judge(target, "cpu", 0)
+
+
+def test_a_map_that_holds_together_wins_over_one_of_chance(judge: Judge) -> None:
+    firm, shaky = judge.score(by_brightness()), judge.score(by_brightness(1.0))
+    assert 0.4 < firm <= 1
+    assert shaky < firm - 0.1
+
+
+def test_a_collapsed_candidate_loses(judge: Judge) -> None:
+    first = judge.score(by_brightness(0.5))
+    assert judge.score(one_class()) <= 1 / 3 + 1e-6
+    assert first > 0.34
+
+
+def test_scores_are_the_same_each_time(judge: Judge) -> None:
+    network = build(Architecture("tiny", ("a", "b", "c", "d"), 3)).eval()
+    assert judge.score(network) == judge.score(network)
+
+
+def test_overlap_counts_each_class_for_itself() -> None:
+    found = overlap(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1]), 3)
+    torch.testing.assert_close(found, torch.tensor([1 / 2, 2 / 3, 0.0]))
+
+
+class TestChoice:
+    """The latest of those about as good as the best."""
+
+    def chosen(self, *scores: float) -> Choice:
+        choice = Choice()
+        for step, score in enumerate(scores):
+            choice.offer(step, score, nn.Linear(1, 1))  # type: ignore[arg-type]
+        return choice
+
+    def test_the_best_is_kept(self) -> None:
+        choice = self.chosen(0.5, 0.7, 0.4)
+        assert (choice.best, choice.is_adapted) == (1, True)
+        assert choice.to_json()["verdict"] == "adapted"
+
+    def test_of_two_about_as_good_the_later_is_kept(self) -> None:
+        assert self.chosen(0.5, 0.7, 0.7 - TELLING / 2).best == 2
+
+    def test_source_only_is_kept_where_nothing_comes_near(self) -> None:
+        choice = self.chosen(0.8, 0.5, 0.6)
+        assert not choice.is_adapted
+        assert choice.to_json() == {
+            "rule": "consistency",
+            "step": 0,
+            "score": 0.8,
+            "source_only_score": 0.8,
+            "verdict": "source-only kept",
+        }
