@@ -14,10 +14,10 @@ from rsseg_models.devices import choose_precision, forward_of
 from rsseg_models.network import SegmentationNetwork, count_parameters
 
 from rsseg_cli import __version__, checkpoint
-from rsseg_cli.beginning import first_network
+from rsseg_cli.beginning import Beginning, first_network
 from rsseg_cli.bundle import Card, in_words, save_bundle
 from rsseg_cli.domain import Crops
-from rsseg_cli.methods import METHODS
+from rsseg_cli.methods import METHODS, SOURCE_ONLY
 from rsseg_cli.plan import Plan, Request, check_output
 from rsseg_cli.predict import device_for
 from rsseg_cli.progress import Track, untracked
@@ -35,23 +35,27 @@ def prepare(request: Request, plan: Plan) -> Work:
     """Network and settings, checked."""
     device = device_for(request.device)
     torch.manual_seed(request.crops.seed)
-    network, origin = first_network(request, plan)
+    begin = first_network(request, plan)
     with in_words():
-        stages = _stages(request, bool(origin), device)
-    return Work(request, plan, network, origin, stages, device)
+        stages = _stages(request, begin, device)
+    return Work(request, plan, begin.network, begin.origin, stages, device)
 
 
-def _stages(request: Request, has_weights: bool, device: str) -> tuple[Stage, ...]:
-    """What is done one after the other."""
+def _stages(request: Request, begin: Beginning, device: str) -> tuple[Stage, ...]:
+    """What is done one after the other; a model of the source that is there already is not learned again."""
+    has_weights = bool(begin.origin)
     of_source = {
         name.removeprefix(OF_SOURCE): value for name, value in request.settings.items() if name.startswith(OF_SOURCE)
     }
     own = {name: value for name, value in request.settings.items() if not name.startswith(OF_SOURCE)}
     last = _stage(request.method, own, request.steps, has_weights, device)
-    if request.method == "source-only":
+    if not last.adapts:
+        return (last,)
+    if begin.knows_all and not of_source:
+        logger.info("%s is adapted as it is (--set source.steps=N learns from the source before)", request.init)
         return (last,)
     steps = convert("source.steps", of_source.pop("steps"), int) if "steps" in of_source else None
-    first = _stage("source-only", of_source, steps, has_weights, device)
+    first = _stage(SOURCE_ONLY, of_source, steps, has_weights, device)
     return first, last
 
 

@@ -1,7 +1,7 @@
 """The network that learning begins with: new, with published weights in its encoder, or from an earlier model."""
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,21 @@ from rsseg_cli.plan import Plan, Request
 logger = logging.getLogger(__name__)
 
 
-def first_network(request: Request, plan: Plan) -> tuple[SegmentationNetwork, dict[str, Any]]:
-    """The network, and what its weights come from; nothing for one that is all new."""
+@dataclass(frozen=True, eq=False)
+class Beginning:
+    """What learning begins with."""
+
+    network: SegmentationNetwork
+    origin: dict[str, Any]  # what its weights come from; empty: from nothing
+    knows_all: bool = False  # every class, from an earlier model
+
+
+def first_network(request: Request, plan: Plan) -> Beginning:
+    """As the person asked for it."""
     return _from_model(request, plan, request.init) if request.init else _from_encoder(request, plan)
 
 
-def _from_encoder(request: Request, plan: Plan) -> tuple[SegmentationNetwork, dict[str, Any]]:
+def _from_encoder(request: Request, plan: Plan) -> Beginning:
     """A new network, its encoder with published weights where some are named."""
     file = request.encoder_weights
     for name in (request.encoder, file):
@@ -35,17 +44,17 @@ def _from_encoder(request: Request, plan: Plan) -> tuple[SegmentationNetwork, di
         network = build(Architecture(encoder, plan.bands, classes, head, variant=variant))
         weights = open_weights(file) if file else weights
     if weights is None:
-        return network, {}
+        return Beginning(network, {})
     with in_words(file):
         loaded = load_encoder_weights(network, weights, plan.bands)
     origin = file or request.encoder
     logger.info("%s: %d tensors loaded into the encoder", origin, loaded.tensors)
     if loaded.bands_by_mean:
         logger.info("bands without published weights start from the mean: %s", ", ".join(loaded.bands_by_mean))
-    return network, {"encoder_weights": origin}
+    return Beginning(network, {"encoder_weights": origin})
 
 
-def _from_model(request: Request, plan: Plan, path: str) -> tuple[SegmentationNetwork, dict[str, Any]]:
+def _from_model(request: Request, plan: Plan, path: str) -> Beginning:
     """A network that goes on where an earlier model ended, as far as classes and head are the same."""
     with in_words(path):
         earlier = load_bundle(path)
@@ -71,4 +80,4 @@ def _from_model(request: Request, plan: Plan, path: str) -> tuple[SegmentationNe
         f"; {', '.join(new) if fits else f'the head {head}'} starts anew" if new or not fits else "",
         f"; {', '.join(gone)} left out" if gone and fits else "",
     )
-    return network, {"init": path, "init_digest": earlier.digest}
+    return Beginning(network, {"init": path, "init_digest": earlier.digest}, knows_all=fits and not new)

@@ -55,8 +55,9 @@ def _st_dasegnet(settings: StDasegnetSettings, given: Ingredients) -> Adapter[An
     return StDasegnet(given.network, settings, given.steps, weights, shares, crop_px=given.crop_px)
 
 
+SOURCE_ONLY = "source-only"
 METHODS: Mapping[str, Method] = {
-    "source-only": Method(SourceOnlySettings, _source_only, 1200, 600),
+    SOURCE_ONLY: Method(SourceOnlySettings, _source_only, 1200, 600),
     "self-training": Method(SelfTrainingSettings, _self_training, 400, 300),
     "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 300, 200),
 }

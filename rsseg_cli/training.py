@@ -21,7 +21,7 @@ from rsseg_models.self_training import Statistics
 
 from rsseg_cli.domain import Moments
 from rsseg_cli.errors import RssegError
-from rsseg_cli.methods import METHODS, Ingredients
+from rsseg_cli.methods import METHODS, SOURCE_ONLY, Ingredients
 from rsseg_cli.patches import Drawer, LabelledCrops, OfBoth, UnlabelledCrops, class_weights
 from rsseg_cli.plan import Plan, Request
 from rsseg_cli.progress import Track
@@ -36,8 +36,8 @@ TRIAL_STEPS, TRIAL_S = 8, 4.0
 SPARE = 0.95
 # A model of fewer steps knows next to nothing.
 FEW_STEPS = 50
-# Between the numbers from which the stages draw their crops.
-STAGE_STRIDE = 10_000_000
+# Where crops of the second stage are numbered from, so that they are others.
+OTHER_CROPS = 10_000_000
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,10 @@ class Stage:
     method: str
     settings: Any
     steps: int
+
+    @property
+    def adapts(self) -> bool:
+        return self.method != SOURCE_ONLY
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ class Work:
     def reports(self, number: int, adapter: Adapter[Any], steps: int, first: int = 0) -> Generator[Report]:
         """Steps of a stage as they are done."""
         crops, draw = self.request.crops, self._draw(number)
-        drawer = Drawer(lambda step: draw(step + number * STAGE_STRIDE), steps)
+        first_crops = OTHER_CROPS if self.stages[number].adapts else 0
+        drawer = Drawer(lambda step: draw(first_crops + step), steps)
         try:
             yield from optimise(adapter, lambda step: drawer(step).to(self.device), steps, crops.seed, first)
         except FloatingPointError as problem:
@@ -105,14 +110,14 @@ class Work:
 
     def _draw(self, number: int) -> Callable[[int], Any]:
         source = LabelledCrops(self.plan.domain, self.request.crops)
-        if self.stages[number].method == "source-only":
+        if not self.stages[number].adapts:
             return source
         assert self.plan.target is not None
         return OfBoth(source, UnlabelledCrops(self.plan.target, self.request.crops))
 
     def judge(self) -> Judge | None:
         """Who compares candidates, where there is more than one."""
-        if len(self.stages) == 1:
+        if not self.stages[-1].adapts:
             return None
         assert self.plan.target is not None
         judge = Judge(self.plan.target, self.device, self.request.crops.seed)
@@ -125,7 +130,7 @@ class Work:
         if deadline == math.inf:
             return pace
         left = SPARE * (deadline - time.monotonic() - pace.scoring_s)
-        if len(self.stages) == 1:
+        if not self.stages[-1].adapts:
             fitting = max(1, int(left / step_s[0]))
             return replace(pace, steps=(min(fitting, self.request.steps or fitting),))
         part = min(1.0, left / (pace.seconds - pace.scoring_s))
@@ -183,6 +188,9 @@ class Run:
     def _enter(self, number: int, start: SegmentationNetwork) -> None:
         self.number, self.start, self.step = number, start, 0
         self.adapter = self.work.adapter(number, self.pace.steps[number], start)
+        self.adapts = self.work.stages[number].adapts
+        if self.adapts:
+            self._offer(start)
 
     def learn(self, track: Track, deadline: float, save: Callable[["Run"], None]) -> Learned:
         """All that is left of the stages. `save` is called where the run may go on from."""
@@ -191,7 +199,6 @@ class Run:
             if self.number == len(self.work.stages) - 1:
                 return self._delivered()
             self._enter(self.number + 1, self._own_network())
-            self._offer(self.start)
             save(self)
 
     def _stage(self, track: Track, deadline: float, save: Callable[["Run"], None]) -> None:
@@ -202,7 +209,7 @@ class Run:
             if self.step % LOG_EVERY == 0:
                 logger.debug("%s, step %d: %s", stage.method, self.step, report.losses)
             is_late = self._is_late(deadline)
-            if self.number and (self.step in _judged_at(steps) or is_late):
+            if self.adapts and (self.step in _judged_at(steps) or is_late):
                 self._offer(self.adapter.network)
                 save(self)
             elif self.step % CHECKPOINT_EVERY == 0:
@@ -236,7 +243,7 @@ class Run:
     def _delivered(self) -> Learned:
         last: Any = copy.deepcopy(self.adapter.network).cpu()
         if self.judge is None:
-            return Learned(last, self.start if self.number else last, None, self.pace)
+            return Learned(last, self.start if self.adapts else last, None, self.pace)
         kept = last if self.choice.is_adapted else copy.deepcopy(self.start)
         kept.load_state_dict(self.choice.state)
         return Learned(kept, self.start, self.choice, self.pace)

@@ -146,6 +146,17 @@ class TestAdapting:
         (tmp_path / "s.toml").write_text("\n".join(toml_of(result["settings"])))
         assert read_settings(tmp_path / "s.toml") == result["settings"]
 
+    def test_a_model_of_the_source_that_is_there_is_not_learned_again(self, tmp_path: Path, caplog) -> None:
+        caplog.set_level(logging.INFO)
+        found = make_plan(ADAPTING)
+        adapt(ADAPTING, found, tmp_path / "whole.safetensors")
+        alone = replace(ADAPTING, method="source-only", steps=3, settings={"precision": "float32"})
+        adapt(alone, make_plan(alone), tmp_path / "source.safetensors")
+        second = replace(ADAPTING, init=str(tmp_path / "source.safetensors"), settings={"precision": "float32"})
+        adapt(second, make_plan(second), tmp_path / "second.safetensors")
+        assert digest_of(tmp_path / "second.safetensors") == digest_of(tmp_path / "whole.safetensors")
+        assert "is adapted as it is" in caplog.text
+
     def test_minutes_shorten_both_stages(self, tmp_path: Path, monkeypatch) -> None:
         monkeypatch.setattr(training.Work, "_step_s", lambda work, number: 10.0 * (1 + number))
         monkeypatch.setattr(training.Work, "_scoring_s", lambda work, step_s: 0.0)
