@@ -16,6 +16,8 @@ from rsseg_models.network import SegmentationNetwork, count_parameters
 from rsseg_cli import __version__, checkpoint
 from rsseg_cli.beginning import Beginning, first_network
 from rsseg_cli.bundle import Card, in_words, save_bundle
+from rsseg_cli.calibration import Calibration, calibrate
+from rsseg_cli.diary import Diary, Palette
 from rsseg_cli.domain import Crops
 from rsseg_cli.methods import METHODS, SOURCE_ONLY
 from rsseg_cli.plan import Plan, Request, check_output
@@ -23,7 +25,7 @@ from rsseg_cli.predict import device_for
 from rsseg_cli.progress import Track, untracked
 from rsseg_cli.settings import convert, fill_known, types_of
 from rsseg_cli.training import FEW_STEPS, Learned, Pace, Run, Stage, Work
-from rsseg_cli.validation import validate
+from rsseg_cli.validation import Sample, validate
 
 # Before the names of settings that are of the first stage, in which a model of the source alone is learned.
 OF_SOURCE = "source."
@@ -100,8 +102,9 @@ def adapt(
     if request.workdir:
         request.workdir.mkdir(parents=True, exist_ok=True)
     learned, started = _learn(work, time.monotonic() if started is None else started, track)
-    scores = _source_scores(work, learned.before)
-    card = _card(work, learned, scores)
+    scores, sample = _source_scores(work, learned.before)
+    target = plan.target and replace(plan.target, normalisation=plan.normalisations[learned.match])
+    card = _card(work, learned, scores, calibrate(learned.network, sample, target, work.device))
     save_bundle(output, card, learned.network, overwrite=overwrite)
     checkpoint.remove(request)
     return {
@@ -113,9 +116,10 @@ def adapt(
         "gsd_m": card.gsd_m,
         "steps": sum(learned.pace.steps),
         "seconds": time.monotonic() - started,
-        "selected": learned.choice.to_json() if learned.choice else None,
-        "checkpoints": learned.choice.scores if learned.choice else [],
+        "selected": learned.candidates.to_json() if learned.candidates else None,
+        "checkpoints": learned.candidates.scores if learned.candidates else [],
         "source_validation_miou": scores["miou"],
+        "temperature": card.temperature,
         "settings": dict(card.settings),
     }
 
@@ -125,50 +129,75 @@ def _learn(work: Work, started: float, track: Track) -> tuple[Learned, float]:
     state = checkpoint.restored(work)
     started -= state["seconds"] if state else 0
     deadline = _deadline(work.request, started)
-    run = Run(work, Pace(**state["run"]["pace"]) if state else _pace_told(work, deadline))
+    diary = _diary(work, is_new=state is None)
+    run = Run(work, Pace(**state["run"]["pace"]) if state else _pace_told(work, deadline), diary)
     if state:
         run.load_state_dict(state["run"])
         logger.info("going on from step %d of %d", run.step, run.pace.steps[run.number])
     learned = run.learn(track, deadline, lambda run: checkpoint.save(run, started))
+    if diary:
+        diary.write()
     _tell_of_choice(learned)
     return learned, started
 
 
-def _source_scores(work: Work, network: SegmentationNetwork) -> dict[str, Any]:
+def _diary(work: Work, is_new: bool) -> Diary | None:
+    if work.request.workdir is None:
+        return None
+    diary = Diary(work.request.workdir, Palette(work.plan.bands, work.plan.domain.scheme))
+    if is_new:
+        diary.clear()
+    return diary
+
+
+def _source_scores(work: Work, network: SegmentationNetwork) -> tuple[dict[str, Any], Sample]:
     """Of the model before it adapts: what comes after is for other ground."""
     precision = choose_precision("float32", work.device)
-    scores = validate(forward_of(network, work.device, precision), work.plan.domain)
+    scores, sample = validate(forward_of(network, work.device, precision), work.plan.domain)
     if scores["miou"] is not None:
         logger.info("mIoU %.3f on source ground held back from training", scores["miou"])
-    return scores
+    return scores, sample
 
 
 def _tell_of_choice(learned: Learned) -> None:
-    choice = learned.choice
-    if choice is None:
+    candidates = learned.candidates
+    if candidates is None:
         return
-    found = choice.to_json()
+    found = candidates.to_json()
+    what = "the adapted model" if candidates.has_learned else "source-only"
+    matched = f" on bands matched by {candidates.match}" if candidates.match != "none" else ""
     logger.info(
-        "%s: on target ground held back, %s has a score of %.3f, source-only %.3f",
-        "the adapted model is delivered" if choice.is_adapted else "source-only is delivered",
-        f"step {found['step']}" if choice.is_adapted else "the best adapted one",
-        found["score"] if choice.is_adapted else max(entry["score"] for entry in choice.scores[1:]),
+        "%s%s is delivered (step %d): on target ground held back it has a score of %.3f, source-only as it is %.3f",
+        what,
+        matched,
+        found["step"],
+        found["score"],
         found["source_only_score"],
     )
 
 
-def _card(work: Work, learned: Learned, scores: Mapping[str, Any]) -> Card:
+def _card(work: Work, learned: Learned, scores: Mapping[str, Any], calibration: Calibration) -> Card:
     plan = work.plan
-    chosen = {"selected": learned.choice.to_json(), "checkpoints": learned.choice.scores} if learned.choice else {}
+    chosen = (
+        {"selected": learned.candidates.to_json(), "checkpoints": learned.candidates.scores}
+        if learned.candidates
+        else {}
+    )
     return Card(
         learned.network.architecture,
         plan.domain.scheme,
-        plan.normalisation,
+        plan.normalisations[learned.match],
         plan.gsd_m,
         work.request.method,
         work.settings_in_full(learned.pace),
         {"rsseg": __version__, **work.origin, **plan.to_json()},
-        {"source_validation_miou": scores["miou"], "source_validation": scores["classes"], **chosen},
+        {
+            "source_validation_miou": scores["miou"],
+            "source_validation": scores["classes"],
+            "calibration": calibration.to_json(),
+            **chosen,
+        },
+        calibration.temperature,
     )
 
 

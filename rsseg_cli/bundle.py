@@ -1,11 +1,12 @@
 """Bundle: everything `segment` needs, in one .safetensors file that runs no code when opened.
 
 Tensors are the file's body; the header's metadata carries one JSON text: architecture, classes, bands,
-normalisation, ground size, method, settings, provenance, scores, and a hash of the tensors.
+normalisation, ground size, method, settings, provenance, scores, temperature, and a hash of the tensors.
 """
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ class Card:
     settings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)  # what it was made from, when, by which version
     scores: Mapping[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0  # logits are divided by it before they become probabilities
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -130,6 +132,7 @@ def _card_to_json(card: Card) -> dict[str, Any]:
         "settings": dict(card.settings),
         "provenance": dict(card.provenance),
         "scores": dict(card.scores),
+        "temperature": card.temperature,
     }
 
 
@@ -144,6 +147,13 @@ def _card_from_json(header: Mapping[str, Any], path: str) -> Card:
             header["settings"],
             header["provenance"],
             header["scores"],
+            _temperature(header.get("temperature", 1.0)),  # earlier models have none
         )
     except (KeyError, TypeError, ValueError) as problem:
         raise incomplete(path, problem) from problem
+
+
+def _temperature(value: float) -> float:
+    if not 0 < value < math.inf:
+        raise ValueError(f"temperature {value}")
+    return value

@@ -38,6 +38,8 @@ def save(run: Run, started: float) -> None:
         {"fingerprint": fingerprint(run.work), "seconds": time.monotonic() - started, "run": run.state_dict()}, written
     )
     written.replace(path_in(workdir))
+    if run.diary:
+        run.diary.write()  # so that it holds each step once, however often a run is taken up
 
 
 def remove(request: Request) -> None:

@@ -233,9 +233,16 @@ def _model_lines(found: dict[str, Any]) -> list[str]:
         f"  bands   {', '.join(architecture['bands'])}; {found['normalisation']['rule']} normalisation",
         f"  pixels {_ground(found['gsd_m']) or ' of no known size'}",
         f"  score   mIoU {miou:.4f} on source ground held back from training" if miou is not None else "  score   none",
+        f"  sure    {_sure(found.get('temperature', 1.0))}",
         *(f"  class   {c['id']} {c['name']} {c['color']}" for c in found["classes"]),
         f"  weights sha256 {found['digest']}",
     ]
+
+
+def _sure(temperature: float) -> str:
+    if temperature == 1:
+        return "as sure as the network is: confidence is not corrected"
+    return f"confidence is corrected by a temperature of {temperature:.3g}"
 
 
 def _ground(gsd_m: float | None) -> str:

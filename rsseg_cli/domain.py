@@ -15,6 +15,7 @@ from rsseg_cli.classes import ClassScheme
 from rsseg_cli.errors import RssegError
 from rsseg_cli.folders import Labelled, positions
 from rsseg_cli.holdout import Counts, HeldBack, block_size, cell_size, count_cells, hold_back
+from rsseg_cli.matching import Moments
 from rsseg_cli.normalisation import Normalisation, fixed, robust
 from rsseg_cli.raster.align import align
 from rsseg_cli.raster.grid import SAME_GSD, Grid
@@ -122,14 +123,6 @@ def normalisation_of(scenes: Sequence[Scene], rule: str) -> Normalisation:
         return fixed(first.dtype, len(first.bands))
     share = max(1, SAMPLED_BLOCKS // len(scenes))
     return robust((sample for scene in scenes for sample in _samples(scene, share)), first.names, first.path)
-
-
-@dataclass(frozen=True, eq=False)
-class Moments:
-    """Of the valid pixels of scenes, as a network gets them."""
-
-    mean: NDArray[np.float64]  # (band,)
-    covariance: NDArray[np.float64]  # (band, band)
 
 
 def moments_of(scenes: Sequence[Scene], normalisation: Normalisation) -> Moments:

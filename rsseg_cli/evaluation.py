@@ -22,7 +22,7 @@ from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import Labels, MappedIds, align_labels
 from rsseg_cli.raster.scene import Scene, open_file
 from rsseg_cli.raster.tiles import block_count, blocks
-from rsseg_cli.scores import Confusion, Ranking
+from rsseg_cli.scores import Confusion, Ranking, Reliability
 
 BLOCK_PX = 2048
 SCORE_THRESHOLD = 0.5
@@ -49,11 +49,13 @@ def evaluate(
     class_field: str | None = None,
     where: str | None = None,
     background: bool = False,
+    confidence: str | None = None,
     rules: Rules | None = None,
     track: Track = untracked,
 ) -> dict[str, Any]:
     """IoU, F1, precision, recall and confusion of a label map; for a score or a two-class map also its ranking.
 
+    With the confidence of a label map, also how far it can be trusted: expected calibration error and curve.
     Every labelled pixel of a truth raster counts once: the prediction is brought onto its grid by nearest
     neighbour. Polygons have no grid, so they are rasterised on the prediction's.
     """
@@ -63,15 +65,27 @@ def evaluate(
     predicted = _open_prediction(prediction, predicted_scheme, rules.threshold is not None)
     options = PolygonOptions(class_field, where, background)
     true = _without(rules.ignore, open_labels(truth, predicted.grid, scheme, options))
-    counts: tuple[Confusion, Ranking | None, int | None]
+    sure = _open_confidence(confidence, prediction, predicted) if confidence else None
     if isinstance(predicted, Scene):
         counts = _score_counts(align(predicted, true.grid, Resampling.nearest), true, rules, track)
     else:
-        counts = _label_counts(align_labels(predicted, true.grid), true, rules, track)
-    return _result(*counts, scored_on="the prediction's grid" if is_vector(truth) else "the truth's grid")
+        sure = align(sure, true.grid, Resampling.nearest) if sure else None
+        counts = _label_counts(align_labels(predicted, true.grid), sure, true, rules, track)
+    return _result(counts, "the prediction's grid" if is_vector(truth) else "the truth's grid")
 
 
-def _result(confusion: Confusion, ranking: Ranking | None, positive: int | None, scored_on: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Counts:
+    """All that the figures are made from."""
+
+    confusion: Confusion
+    ranking: Ranking | None = None  # of a score, or of a map of two classes
+    positive: int | None = None  # the class that is ranked
+    reliability: Reliability | None = None
+
+
+def _result(counts: _Counts, scored_on: str) -> dict[str, Any]:
+    confusion, ranking, positive = counts.confusion, counts.ranking, counts.positive
     figures = confusion.figures()
     if not figures["pixels"]:
         raise RssegError(
@@ -93,7 +107,15 @@ def _result(confusion: Confusion, ranking: Ranking | None, positive: int | None,
     if figures["unpredicted_pixels"]:
         share = figures["unpredicted_pixels"] / (figures["unpredicted_pixels"] + figures["pixels"])
         logger.warning("the prediction says nothing on %.2f %% of the labelled pixels; they are left out", 100 * share)
-    return figures | {"scored_on": scored_on}
+    return figures | _trust(counts.reliability, figures["pixels"]) | {"scored_on": scored_on}
+
+
+def _trust(reliability: Reliability | None, pixels: int) -> dict[str, Any]:
+    if reliability is None:
+        return {}
+    if missing := 1 - reliability.pixels.sum() / pixels:
+        logger.warning("no confidence is known for %.2f %% of the scored pixels", 100 * missing)
+    return reliability.figures()
 
 
 def _holds_scores(path: str) -> bool:
@@ -123,21 +145,54 @@ def _open_prediction(path: str, scheme: ClassScheme | None, is_score: bool) -> S
     return open_file(path) if is_score or _holds_scores(path) else open_labels(path, None, scheme)
 
 
-def _label_counts(
-    predicted: Labels, true: Labels, rules: Rules, track: Track
-) -> tuple[Confusion, Ranking | None, int | None]:
+def _open_confidence(path: str, prediction: str, predicted: Scene | Labels) -> Scene:
+    """One band beside a label map."""
+    scene = open_file(path)
+    if isinstance(predicted, Scene):
+        raise RssegError(
+            f"{prediction}: is a map of scores, and --confidence is for a map of classes",
+            "name the map of classes that the confidence was written with",
+            file=prediction,
+        )
+    if len(scene.bands) > 1:
+        raise RssegError(
+            f"{path}: has {len(scene.bands)} bands, and confidence is one",
+            "name what `rsseg segment --confidence` wrote",
+            file=path,
+        )
+    return scene
+
+
+def _add_confidence(
+    reliability: Reliability, scene: Scene, window: Window, truth: NDArray[np.uint8], said: NDArray[np.uint8]
+) -> None:
+    confidence = scene.values(window)[0]
+    held = (truth != UNLABELLED) & (said != UNLABELLED) & ~np.isnan(confidence)
+    found = confidence[held]
+    if found.size and not (found.min() >= 0 and found.max() <= 1):
+        raise RssegError(
+            f"{scene.path}: holds {found.min():g} to {found.max():g}, and confidence goes from 0 to 1",
+            "name what `rsseg segment --confidence` wrote",
+            file=scene.path,
+        )
+    reliability.add(found, truth[held] == said[held])
+
+
+def _label_counts(predicted: Labels, sure: Scene | None, true: Labels, rules: Rules, track: Track) -> _Counts:
     scheme, to_true = join(predicted.scheme, true.scheme)
-    confusion = Confusion(scheme)
+    confusion, reliability = Confusion(scheme), Reliability() if sure else None
     positive = _positive(scheme, rules) if len(scheme.classes) == 2 or rules.positive is not None else None
     for window in _tracked(true.grid, track):
         truth = _scored_truth(true, window, rules)
-        confusion.add(truth, to_true[predicted.read(window)])
-    if positive is None:
-        return confusion, None, None
-    return confusion, _ranking_of_map(confusion, positive), positive
+        said = to_true[predicted.read(window)]
+        confusion.add(truth, said)
+        if sure and reliability:
+            _add_confidence(reliability, sure, window, truth, said)
+    ranking = None if positive is None else _ranking_of_map(confusion, positive)
+    return _Counts(confusion, ranking, positive, reliability)
 
 
-def _score_counts(scored: Scene, true: Labels, rules: Rules, track: Track) -> tuple[Confusion, Ranking, int]:
+def _score_counts(scored: Scene, true: Labels, rules: Rules, track: Track) -> _Counts:
     positive = _positive(true.scheme, rules)
     scheme, negative = _against_all_others(true.scheme, positive)
     confusion, ranking = Confusion(scheme), Ranking()
@@ -151,7 +206,7 @@ def _score_counts(scored: Scene, true: Labels, rules: Rules, track: Track) -> tu
         confusion.add(truth, predicted)
         held = (truth != UNLABELLED) & ~np.isnan(scores)
         ranking.add(scores[held], truth[held] == positive)
-    return confusion, ranking, positive
+    return _Counts(confusion, ranking, positive)
 
 
 def _tracked(grid: Grid, track: Track) -> Iterable[Window]:

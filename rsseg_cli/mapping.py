@@ -15,7 +15,7 @@ from rasterio import windows
 from rasterio.windows import Window
 
 from rsseg_cli import __version__
-from rsseg_cli.bundle import Bundle
+from rsseg_cli.bundle import Bundle, Card
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.job import Job, Settings
 from rsseg_cli.journal import Journal, Piece
@@ -55,7 +55,7 @@ def map_scene(
             # Before the journal: they refuse what cannot be written, and hold the lock on it.
             writers = _writers(stack, job, view.grid, bundle)
             first = journal.start(_run_of(job, bundle, settings), resume)
-            sink = _Sink(view, bundle.card.scheme, writers, tally, journal)
+            sink = _Sink(view, bundle.card, writers, tally, journal)
             rows = _all_rows(walk, sink, first)
             for _ in track(rows, f"mapping {Path(job.scene.path).name}", walk.layout.down.count):
                 pass
@@ -85,7 +85,7 @@ def map_array(scene: Scene, area: Area | None, bundle: Bundle, settings: Setting
     for cell, _ in walk_of(view.scene, bundle, settings).cells():
         kept = view.kept(cell)
         if kept is not None:
-            labels[kept.window.toslices()] = _stored(kept, bundle.card.scheme, {"labels"})["labels"]
+            labels[kept.window.toslices()] = _stored(kept, bundle.card, {"labels"})["labels"]
     return labels
 
 
@@ -167,14 +167,14 @@ class _Sink:
     """Where finished cells go: the journal, the outputs, the count."""
 
     def __init__(
-        self, view: View, scheme: ClassScheme, writers: dict[str, RasterWriter], tally: "_Tally", journal: Journal
+        self, view: View, card: Card, writers: dict[str, RasterWriter], tally: "_Tally", journal: Journal
     ) -> None:
-        self.view, self.scheme, self.writers, self.tally, self.journal = view, scheme, writers, tally, journal
+        self.view, self.card, self.writers, self.tally, self.journal = view, card, writers, tally, journal
 
     def keep(self, cell: Cell) -> None:
         kept = self.view.kept(cell)
         if kept is not None:
-            piece = (kept.window, _stored(kept, self.scheme, set(self.writers)))
+            piece = (kept.window, _stored(kept, self.card, set(self.writers)))
             with gdal_errors(self.writers["labels"].target):
                 self.journal.add(piece)
             self.write(piece)
@@ -206,6 +206,7 @@ def _run_of(job: Job, bundle: Bundle, settings: Settings) -> dict[str, Any]:
         "size and time of its files": [_stamp(file) for file in job.scene.files],
         "bands": list(job.scene.names),
         "model": bundle.digest,
+        "temperature": bundle.card.temperature,
         "settings": asdict(settings),
         "aoi": job.area.digest if job.area else None,
         "outputs": [str(path) for path in job.outputs.paths],
@@ -241,12 +242,13 @@ def _writers(stack: ExitStack, job: Job, grid: Grid, bundle: Bundle) -> dict[str
     return writers
 
 
-def _stored(cell: Cell, scheme: ClassScheme, kinds: set[str]) -> dict[str, NDArray[np.uint8]]:
+def _stored(cell: Cell, card: Card, kinds: set[str]) -> dict[str, NDArray[np.uint8]]:
     """A cell as the outputs hold it: class ids, and probabilities in steps."""
-    ids = np.array(scheme.ids, np.uint8)
+    ids = np.array(card.scheme.ids, np.uint8)
     found = {"labels": np.where(cell.valid, ids[cell.places], np.uint8(UNLABELLED))}
     if kinds & {"probabilities", "confidence"}:
-        steps = np.where(cell.valid, np.rint(cell.probabilities / PROBABILITY_STEP), UNLABELLED).astype(np.uint8)
+        probabilities = cell.probabilities(card.temperature)
+        steps = np.where(cell.valid, np.rint(probabilities / PROBABILITY_STEP), UNLABELLED).astype(np.uint8)
         best = np.where(cell.valid, steps.max(axis=0), UNLABELLED).astype(np.uint8)
         found |= {"probabilities": steps, "confidence": best}
     return {kind: values for kind, values in found.items() if kind in kinds}

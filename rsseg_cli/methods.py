@@ -6,7 +6,7 @@ from typing import Any
 
 from rsseg_models.network import SegmentationNetwork
 from rsseg_models.optimise import Adapter
-from rsseg_models.self_training import SelfTraining, Statistics
+from rsseg_models.self_training import SelfTraining
 from rsseg_models.self_training import Settings as SelfTrainingSettings
 from rsseg_models.source_only import Settings as SourceOnlySettings
 from rsseg_models.source_only import SourceOnly
@@ -24,7 +24,6 @@ class Ingredients:
     class_weights: Tensor
     class_shares: Tensor  # of the source
     pretrained: bool  # whether the network starts from weights
-    statistics: tuple[Statistics, Statistics] | None  # of source and target, standardised; None without a target
     crop_px: int
 
 
@@ -45,9 +44,7 @@ def _source_only(settings: SourceOnlySettings, given: Ingredients) -> Adapter[An
 
 
 def _self_training(settings: SelfTrainingSettings, given: Ingredients) -> Adapter[Any]:
-    assert given.statistics is not None
-    weights, shares = given.class_weights, given.class_shares
-    return SelfTraining(given.network, settings, given.steps, *given.statistics, weights, shares)
+    return SelfTraining(given.network, settings, given.steps, given.class_weights, given.class_shares)
 
 
 def _st_dasegnet(settings: StDasegnetSettings, given: Ingredients) -> Adapter[Any]:

@@ -29,19 +29,31 @@ class Normalisation:
     rule: str  # "robust": from the pixels of a domain; "fixed": from the number range alone
     centres: tuple[float, ...]
     spreads: tuple[float, ...]
+    # What comes after, where bands are brought to the statistics of another domain; () where they are not.
+    factors: tuple[tuple[float, ...], ...] = ()
+    offsets: tuple[float, ...] = ()
 
     def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Bands (band, y, x), or a batch of them; where there is nothing, 0."""
         centres, spreads = (np.array(v, np.float32)[:, None, None] for v in (self.centres, self.spreads))
         scaled = np.clip((values - centres) / spreads, -LIMIT, LIMIT)
+        if self.factors:
+            # A pixel that lacks a band becomes NaN in all of them here, and 0 below.
+            factors, offsets = np.array(self.factors, np.float32), np.array(self.offsets, np.float32)
+            scaled = np.einsum("mn,...nyx->...myx", factors, scaled) + offsets[:, None, None]
         return np.asarray(np.nan_to_num(scaled, copy=False, nan=0.0), np.float32)
 
     def to_json(self) -> dict[str, Any]:
-        return {"rule": self.rule, "centres": list(self.centres), "spreads": list(self.spreads)}
+        entry = {"rule": self.rule, "centres": list(self.centres), "spreads": list(self.spreads)}
+        return entry | (
+            {"factors": list(map(list, self.factors)), "offsets": list(self.offsets)} if self.factors else {}
+        )
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> "Normalisation":
-        return cls(str(entry["rule"]), tuple(map(float, entry["centres"])), tuple(map(float, entry["spreads"])))
+        lists = [tuple(map(float, entry.get(name, ()))) for name in ("centres", "spreads", "offsets")]
+        factors = tuple(tuple(map(float, row)) for row in entry.get("factors", ()))
+        return cls(str(entry["rule"]), lists[0], lists[1], factors, lists[2])
 
 
 def robust(samples: Iterable[NDArray[np.float32]], names: tuple[str, ...], path: str) -> Normalisation:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from rsseg_cli.delivery import check_target
-from rsseg_cli.domain import Crops, Domain, Moments, common_gsd, moments_of, open_domain
+from rsseg_cli.domain import Crops, Domain, common_gsd, moments_of, open_domain
 from rsseg_cli.errors import RssegError
 from rsseg_cli.folders import Labelled, LabelOptions, find_labelled, find_scenes, match_bands
+from rsseg_cli.matching import MATCHES, matched
 from rsseg_cli.model_file import read_card
 from rsseg_cli.normalisation import Normalisation
+from rsseg_cli.raster.bands import listed, shared_names
 from rsseg_cli.raster.grid import SAME_GSD
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.settings import toml_of
@@ -42,6 +44,7 @@ class Request:
     target_bands: str | None = None
     gsd_m: float | None = None
     normalise: str = "robust"
+    match: str = "none"  # how the target is brought to the source's statistics
     steps: int | None = None
     minutes: float | None = None
     crops: Crops = field(default_factory=Crops)
@@ -60,9 +63,8 @@ class Plan:
     domain: Domain
     bands: tuple[str, ...]
     gsd_m: float | None
-    normalisation: Normalisation  # of the domain the model is for
+    normalisations: Mapping[str, Normalisation]  # of the domain the model is for, by how it is matched to the source
     target: Unlabelled | None
-    moments: tuple[Moments, Moments] | None = None  # of source and target, where there is a target
 
     def to_json(self) -> dict[str, Any]:
         domain = self.domain
@@ -73,7 +75,10 @@ class Plan:
             "bands": list(self.bands),
             "gsd_m": self.gsd_m,
             "classes": {name: {"training_pixels": t, "held_back_pixels": held} for name, t, held in counts},
-            "normalisation": {"source": domain.normalisations[0].to_json(), "model": self.normalisation.to_json()},
+            "normalisation": {
+                "source": domain.normalisations[0].to_json(),
+                "model": {rule: found.to_json() for rule, found in self.normalisations.items()},
+            },
         }
 
 
@@ -142,25 +147,43 @@ def _check_init(request: Request, path: str) -> None:
 def make_plan(request: Request) -> Plan:
     """Opens and checks all scenes and labels, and reads the labels once."""
     sources = find_labelled(request.sources, request.labels, request.source_bands)
-    bands = sources[0].scene.names
-    if request.init:
-        bands = tuple(read_card(request.init)["architecture"]["bands"])
-        sources = [replace(pair, scene=match_bands(pair.scene, bands, request.init)) for pair in sources]
-    options = ("--source-bands", "--target-bands")
     found = find_scenes(request.targets, request.target_bands)
-    targets = [match_bands(scene, bands, sources[0].scene.path, options) for scene in found]
+    if request.init:
+        bands, whose = tuple(read_card(request.init)["architecture"]["bands"]), request.init
+    else:
+        bands, whose = _common_bands(sources[0].scene, found), sources[0].scene.path
+    sources = [replace(pair, scene=match_bands(pair.scene, bands, whose)) for pair in sources]
+    options = ("--source-bands", "--target-bands")
+    targets = [match_bands(scene, bands, whose, options) for scene in found]
     scenes = [*(pair.scene for pair in sources), *targets]
     gsd_m = common_gsd(scenes, request.gsd_m)
     domain = open_domain(sources, gsd_m, request.normalise, request.crops)
     _tell_of_sizes(request, gsd_m, domain)
     if not targets:
-        return Plan(sources, targets, domain, bands, gsd_m, domain.normalisations[0], None)
+        return Plan(sources, targets, domain, bands, gsd_m, {"none": domain.normalisations[0]}, None)
     target = open_unlabelled(targets, gsd_m, request.normalise, request.crops)
     moments = (
-        moments_of([pair.scene for pair in domain.pairs], domain.normalisations[0]),
         moments_of(target.scenes, target.normalisation),
+        moments_of([pair.scene for pair in domain.pairs], domain.normalisations[0]),
     )
-    return Plan(sources, targets, domain, bands, gsd_m, target.normalisation, target, moments)
+    rules = MATCHES if request.match == "auto" else (request.match,)
+    normalisations = {rule: matched(target.normalisation, rule, *moments) for rule in rules}
+    return Plan(sources, targets, domain, bands, gsd_m, normalisations, target)
+
+
+def _common_bands(source: Scene, targets: Sequence[Scene]) -> tuple[str, ...]:
+    """The source's bands, but for those that a target lacks and that others share by name."""
+    shared = [name for name in source.names if all(name in shared_names(scene, source.names) for scene in targets)]
+    if not shared or len(shared) == len(source.names):
+        return source.names
+    left_out = [name for name in source.names if name not in shared]
+    logger.warning(
+        "source and target have %s in common; the source's %s is left out (--source-bands and --target-bands say "
+        "otherwise)",
+        listed(shared),
+        listed(left_out),
+    )
+    return tuple(shared)
 
 
 def _tell_of_sizes(request: Request, gsd_m: float | None, domain: Domain) -> None:
@@ -188,7 +211,7 @@ def lines_of(found: Mapping[str, Any]) -> list[str]:
         f"method    {found['method']}, from {starts_from}",
         f"network   encoder {network['encoder']}, head {network['head']}, "
         f"{found['parameters'] / 1e6:.2f} million parameters",
-        f"bands     {', '.join(found['bands'])}; {found['normalisation']['model']['rule']} normalisation",
+        f"bands     {', '.join(found['bands'])}; {found['normalisation']['source']['rule']} normalisation",
         f"pixels   {_ground(found['gsd_m']) or ' as they are, of no known size'}",
         f"takes     {_duration(found['expected_seconds'])} for {found['steps']} steps on {found['device']}"
         + (f", and {memory} MiB of memory" if memory else ""),

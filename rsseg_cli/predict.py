@@ -51,10 +51,9 @@ class Cell:
         """The class with the highest score, as its place among them; ties go to the first."""
         return np.asarray(self.logits.argmax(axis=0))
 
-    @property
-    def probabilities(self) -> NDArray[np.float32]:
-        """Softmax over the classes."""
-        raised = np.exp(self.logits - self.logits.max(axis=0))
+    def probabilities(self, temperature: float) -> NDArray[np.float32]:
+        """Softmax over the classes of logits divided by the temperature: the higher, the less sure."""
+        raised = np.exp((self.logits - self.logits.max(axis=0)) / np.float32(temperature))
         return np.asarray(raised / raised.sum(axis=0), np.float32)
 
 

@@ -11,6 +11,8 @@ from rsseg_cli.classes import UNLABELLED, ClassScheme
 # More distinct scores than this are merged by rounding; memory stays flat, and the report says so.
 MAX_LEVELS = 1 << 22
 ROUNDING_BITS = 4
+# Of confidence, in the curve of how often it is right.
+BINS = 15
 
 
 @dataclass
@@ -118,3 +120,38 @@ class Ranking:
         self.positives = np.bincount(where, self.positives, len(found)).astype(np.int64)
         self.negatives = np.bincount(where, self.negatives, len(found)).astype(np.int64)
         self.scores = found
+
+
+@dataclass
+class Reliability:
+    """How often a map is right where it is so sure: pixels counted by confidence."""
+
+    pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    right: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    sure: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))  # their confidence, summed
+
+    def add(self, confidence: NDArray[np.float32], is_right: NDArray[np.bool_]) -> None:
+        """Confidence from 0 to 1, which counts in the last bin."""
+        bins = np.minimum((confidence * BINS).astype(np.intp), BINS - 1)
+        self.pixels += np.bincount(bins, minlength=BINS)
+        self.right += np.bincount(bins[is_right], minlength=BINS)
+        self.sure += np.bincount(bins, confidence, BINS)
+
+    def figures(self) -> dict[str, Any]:
+        """ece: how far confidence and accuracy of a bin are apart, on average over the pixels."""
+        total = int(self.pixels.sum())
+        return {
+            "ece": float(np.abs(self.sure - self.right).sum() / total) if total else None,
+            "mean_confidence": float(self.sure.sum() / total) if total else None,
+            "reliability": [self._bin(number) for number in range(BINS)],
+        }
+
+    def _bin(self, number: int) -> dict[str, float | None]:
+        pixels = int(self.pixels[number])
+        return {
+            "from": number / BINS,
+            "to": (number + 1) / BINS,
+            "pixels": pixels,
+            "confidence": float(self.sure[number] / pixels) if pixels else None,
+            "accuracy": float(self.right[number] / pixels) if pixels else None,
+        }

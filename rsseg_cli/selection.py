@@ -6,16 +6,19 @@ that source-only finds have to be found: a map of one class alone holds together
 """
 
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rsseg_models.devices import choose_precision, forward_of
 from rsseg_models.kept import Kept
 from torch import Tensor
 from torch.nn import functional
 
+from rsseg_cli.normalisation import Normalisation
 from rsseg_cli.patches import held_back_ground
 from rsseg_cli.unlabelled import Unlabelled
 
@@ -29,6 +32,7 @@ TELLING = 0.02
 # A class on less of the ground than this is not there.
 LEAST_SHARE = 0.002
 AT_ONCE = 8  # blocks
+SHOWN = 6  # blocks, in pictures
 
 State = dict[str, Tensor]
 logger = logging.getLogger(__name__)
@@ -37,26 +41,36 @@ logger = logging.getLogger(__name__)
 class Judge:
     """Scores candidates on the held-back ground of the target."""
 
-    def __init__(self, target: Unlabelled, device: str, seed: int) -> None:
+    def __init__(self, target: Unlabelled, normalisations: Mapping[str, Normalisation], device: str, seed: int) -> None:
         self.device = device
-        self.bands, self.inside = held_back_ground(target)
+        grounds = {
+            rule: held_back_ground(replace(target, normalisation=found)) for rule, found in normalisations.items()
+        }
+        self.grounds = {rule: bands for rule, (bands, _) in grounds.items()}
+        _, self.inside = next(iter(grounds.values()))
+        self.bands = next(iter(self.grounds.values()))  # as the last candidate saw them
         noise = torch.Generator().manual_seed(seed)
         self.noise = NOISE * torch.randn(self.bands.shape, generator=noise)
         self.wanted: Tensor | None = None  # classes that the first candidate finds
+        self.plain = torch.zeros(self.inside.shape, dtype=torch.int64)  # the map of the last candidate
 
     def __bool__(self) -> bool:
         return bool(self.inside.any())
 
-    def score(self, candidate: Kept) -> float:
+    def score(self, candidate: Kept, match: str) -> float:
         """Mean over views and classes of how far the map of a view and the map of the scene are one (IoU)."""
-        classes = candidate.architecture.classes
-        plain = self._map(forward_of(candidate, self.device, choose_precision("auto", self.device)))
+        self.bands, classes = self.grounds[match], candidate.architecture.classes
+        self.plain = plain = self._map(forward_of(candidate, self.device, choose_precision("auto", self.device)))
         found = torch.bincount(plain[self.inside], minlength=classes) / self.inside.sum()
         if self.wanted is None:
             self.wanted = found >= LEAST_SHARE
         counted = self.wanted | (found >= LEAST_SHARE)
         scores = [overlap(plain[self.inside], view[self.inside], classes) for view in self._views(candidate)]
         return float(torch.stack(scores)[:, counted].mean())
+
+    def shown(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """A few blocks with their surroundings, and what the last candidate made of them."""
+        return self.bands[:SHOWN].numpy(), self.plain[:SHOWN].numpy()
 
     def _views(self, candidate: Kept) -> Iterator[Tensor]:
         precision = choose_precision("auto", self.device)
@@ -76,29 +90,40 @@ def overlap(one: Tensor, other: Tensor, classes: int) -> Tensor:
 
 
 @dataclass
-class Choice:
-    """Candidates in the order of their steps, and the one that is best so far; the first is source-only."""
+class Candidates:
+    """Candidates in the order of their steps, and the one that is best so far.
 
-    scores: list[dict[str, float]] = field(default_factory=list)
+    Those of step 0 are source-only, first with the target as it is and then with its bands matched to the source's.
+    """
+
+    scores: list[dict[str, Any]] = field(default_factory=list)
     best: int = 0  # its place among them
     state: State = field(default_factory=dict)  # its weights
 
-    def offer(self, step: int, score: float, network: Kept) -> None:
-        self.scores.append({"step": step, "score": score})
-        if score >= max(entry["score"] for entry in self.scores) - TELLING:
-            self.best = len(self.scores) - 1
+    def offer(self, step: int, match: str, score: float, network: Kept) -> None:
+        highest = max((entry["score"] for entry in self.scores), default=-1.0)
+        # What has learned may be a little below the highest; what is only matched has to be above.
+        if score > highest or (step and score >= highest - TELLING):
+            self.best = len(self.scores)
             self.state = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+        self.scores.append({"step": step, "match": match, "score": score})
 
     @property
-    def is_adapted(self) -> bool:
-        return self.best > 0
+    def match(self) -> str:
+        return str(self.scores[self.best]["match"])
+
+    @property
+    def has_learned(self) -> bool:
+        return bool(self.scores[self.best]["step"])
+
+    def by_match(self) -> dict[str, float]:
+        """Scores of source-only."""
+        return {entry["match"]: entry["score"] for entry in self.scores if not entry["step"]}
 
     def to_json(self) -> dict[str, Any]:
-        best = self.scores[self.best]
         return {
             "rule": RULE,
-            "step": int(best["step"]),
-            "score": best["score"],
+            **self.scores[self.best],
             "source_only_score": self.scores[0]["score"],
-            "verdict": "adapted" if self.is_adapted else "source-only kept",
+            "verdict": "adapted" if self.best else "source-only kept",
         }

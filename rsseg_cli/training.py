@@ -17,15 +17,14 @@ import torch
 from rsseg_models.kept import Kept
 from rsseg_models.network import SegmentationNetwork
 from rsseg_models.optimise import Adapter, Report, optimise, typical_seconds
-from rsseg_models.self_training import Statistics
 
-from rsseg_cli.domain import Moments
+from rsseg_cli.diary import Diary
 from rsseg_cli.errors import RssegError
 from rsseg_cli.methods import METHODS, SOURCE_ONLY, Ingredients
 from rsseg_cli.patches import Drawer, LabelledCrops, OfBoth, UnlabelledCrops, class_weights
 from rsseg_cli.plan import Plan, Request
 from rsseg_cli.progress import Track
-from rsseg_cli.selection import CHECKPOINTS, Choice, Judge
+from rsseg_cli.selection import CHECKPOINTS, Candidates, Judge
 from rsseg_cli.validation import seen_windows
 
 CHECKPOINT_EVERY = 100
@@ -34,6 +33,8 @@ LOG_EVERY = 50
 TRIAL_STEPS, TRIAL_S = 8, 4.0
 # Of the time there is, what is planned for; steps may turn out slower than those tried.
 SPARE = 0.95
+# Finding out how sure the model may be takes as long as judging a candidate.
+CALIBRATIONS = 1
 # A model of fewer steps knows next to nothing.
 FEW_STEPS = 50
 # Where crops of the second stage are numbered from, so that they are others.
@@ -79,24 +80,28 @@ class Work:
     stages: tuple[Stage, ...]
     device: str
 
+    @property
+    def first_match(self) -> str:
+        """How the target is matched to the source before there is anything to choose by."""
+        return next(iter(self.plan.normalisations))
+
     def adapter(self, number: int, steps: int, network: SegmentationNetwork) -> Adapter[Any]:
         """The method of a stage before its first step; the same each time."""
         torch.manual_seed(self.request.crops.seed)
-        stage, training, moments = self.stages[number], self.plan.domain.training, self.plan.moments
+        stage, training = self.stages[number], self.plan.domain.training
         given = Ingredients(
             copy.deepcopy(network).to(self.device).requires_grad_(True),
             steps,
             class_weights(training).to(self.device),
             torch.tensor(training.shares, dtype=torch.float32, device=self.device),
             bool(self.origin),
-            (_statistics(moments[0]), _statistics(moments[1])) if moments else None,
             self.request.crops.crop_px,
         )
         return METHODS[stage.method].make(stage.settings, given)
 
-    def reports(self, number: int, adapter: Adapter[Any], steps: int, first: int = 0) -> Generator[Report]:
+    def reports(self, number: int, adapter: Adapter[Any], match: str, steps: int, first: int = 0) -> Generator[Report]:
         """Steps of a stage as they are done."""
-        crops, draw = self.request.crops, self._draw(number)
+        crops, draw = self.request.crops, self._draw(number, match)
         first_crops = OTHER_CROPS if self.stages[number].adapts else 0
         drawer = Drawer(lambda step: draw(first_crops + step), steps)
         try:
@@ -108,19 +113,20 @@ class Work:
         finally:
             drawer.close()
 
-    def _draw(self, number: int) -> Callable[[int], Any]:
+    def _draw(self, number: int, match: str) -> Callable[[int], Any]:
         source = LabelledCrops(self.plan.domain, self.request.crops)
         if not self.stages[number].adapts:
             return source
         assert self.plan.target is not None
-        return OfBoth(source, UnlabelledCrops(self.plan.target, self.request.crops))
+        target = replace(self.plan.target, normalisation=self.plan.normalisations[match])
+        return OfBoth(source, UnlabelledCrops(target, self.request.crops))
 
     def judge(self) -> Judge | None:
         """Who compares candidates, where there is more than one."""
         if not self.stages[-1].adapts:
             return None
         assert self.plan.target is not None
-        judge = Judge(self.plan.target, self.device, self.request.crops.seed)
+        judge = Judge(self.plan.target, self.plan.normalisations, self.device, self.request.crops.seed)
         return judge if judge else None
 
     def pace(self, deadline: float) -> Pace:
@@ -138,7 +144,7 @@ class Work:
 
     def _step_s(self, number: int) -> float:
         adapter = self.adapter(number, TRIAL_STEPS, self.network)
-        with closing(self.reports(number, adapter, TRIAL_STEPS)) as reports:
+        with closing(self.reports(number, adapter, self.first_match, TRIAL_STEPS)) as reports:
             return typical_seconds(reports, TRIAL_S)
 
     def _scoring_s(self, step_s: float) -> float:
@@ -147,8 +153,8 @@ class Work:
         seconds = 1 + scored_px * step_s / (crops.batch * crops.crop_px**2)
         if judge := self.judge():
             started = time.perf_counter()
-            judge.score(self.network)
-            seconds += (1 + CHECKPOINTS) * (time.perf_counter() - started)
+            judge.score(self.network, self.first_match)
+            seconds += (len(self.plan.normalisations) + CHECKPOINTS + CALIBRATIONS) * (time.perf_counter() - started)
         return seconds
 
     def settings_in_full(self, pace: Pace) -> dict[str, Any]:
@@ -162,39 +168,35 @@ class Work:
         }
 
 
-def _statistics(moments: Moments) -> Statistics:
-    mean, covariance = (torch.tensor(part, dtype=torch.float32) for part in (moments.mean, moments.covariance))
-    return Statistics(mean, covariance)
-
-
 @dataclass(frozen=True, eq=False)
 class Learned:
     """What a run ends with."""
 
     network: Kept  # that is delivered
+    match: str  # how the target was matched to the source for it
     before: SegmentationNetwork  # of the source alone
-    choice: Choice | None  # where there was one
+    candidates: Candidates | None  # where there was one
     pace: Pace  # with the steps that were done
 
 
 class Run:
     """A run on its way: which stage, which step, and what was judged so far."""
 
-    def __init__(self, work: Work, pace: Pace) -> None:
-        self.work, self.pace = work, pace
-        self.choice, self.judge = Choice(), work.judge()
+    def __init__(self, work: Work, pace: Pace, diary: Diary | None = None) -> None:
+        self.work, self.pace, self.diary = work, pace, diary
+        self.candidates, self.judge, self.match = Candidates(), work.judge(), work.first_match
         self._enter(0, work.network)
 
     def _enter(self, number: int, start: SegmentationNetwork) -> None:
         self.number, self.start, self.step = number, start, 0
         self.adapter = self.work.adapter(number, self.pace.steps[number], start)
         self.adapts = self.work.stages[number].adapts
-        if self.adapts:
-            self._offer(start)
 
     def learn(self, track: Track, deadline: float, save: Callable[["Run"], None]) -> Learned:
         """All that is left of the stages. `save` is called where the run may go on from."""
         while True:
+            if self.adapts and not self.candidates.scores:
+                self._offer_start()
             self._stage(track, deadline, save)
             if self.number == len(self.work.stages) - 1:
                 return self._delivered()
@@ -203,14 +205,17 @@ class Run:
 
     def _stage(self, track: Track, deadline: float, save: Callable[["Run"], None]) -> None:
         steps, stage = self.pace.steps[self.number], self.work.stages[self.number]
-        reports = self.work.reports(self.number, self.adapter, steps, self.step)
+        reports = self.work.reports(self.number, self.adapter, self.match, steps, self.step)
         for report in track(reports, stage.method, steps - self.step):
             self.step = report.step
+            if self.diary:
+                self.diary.note(stage.method, self.step, report.losses)
             if self.step % LOG_EVERY == 0:
-                logger.debug("%s, step %d: %s", stage.method, self.step, report.losses)
+                logger.debug("%s, step %d: %s", stage.method, self.step, _in_words(report.losses))
             is_late = self._is_late(deadline)
             if self.adapts and (self.step in _judged_at(steps) or is_late):
-                self._offer(self.adapter.network)
+                score = self._offer(self.adapter.network)
+                logger.info("step %d of %d: %s", self.step, steps, _in_words(report.losses | score))
                 save(self)
             elif self.step % CHECKPOINT_EVERY == 0:
                 save(self)
@@ -228,12 +233,26 @@ class Run:
         after = sum(n * s for n, s in zip(self.pace.steps[later], self.pace.step_s[later], strict=True))
         return time.monotonic() > deadline - self.pace.scoring_s - after - self.pace.step_s[self.number]
 
-    def _offer(self, network: Any) -> None:
+    def _offer_start(self) -> None:
+        """Has source-only judged in every way to match the target to the source; what comes after takes the best."""
         if self.judge is None:
             return
-        score = self.judge.score(network)
-        self.choice.offer(self.step, score, network)
-        logger.debug("step %d: %s", self.step, self.choice.scores[-1])
+        for rule in self.work.plan.normalisations:
+            self.match = rule
+            self._offer(self.start)
+        self.match = self.candidates.match
+        logger.info("target matched to the source: %s (%s)", self.match, _in_words(self.candidates.by_match()))
+
+    def _offer(self, network: Any) -> dict[str, float]:
+        """Has a candidate judged."""
+        if self.judge is None:
+            return {}
+        score = self.judge.score(network, self.match)
+        self.candidates.offer(self.step, self.match, score, network)
+        if self.diary:
+            self.diary.note(self.work.stages[self.number].method, self.step, {f"score, match {self.match}": score})
+            self.diary.show(f"{self.step:06d}_{self.match}", *self.judge.shown())
+        return {"score": score}
 
     def _own_network(self) -> SegmentationNetwork:
         network = self.adapter.network
@@ -243,10 +262,10 @@ class Run:
     def _delivered(self) -> Learned:
         last: Any = copy.deepcopy(self.adapter.network).cpu()
         if self.judge is None:
-            return Learned(last, self.start if self.adapts else last, None, self.pace)
-        kept = last if self.choice.is_adapted else copy.deepcopy(self.start)
-        kept.load_state_dict(self.choice.state)
-        return Learned(kept, self.start, self.choice, self.pace)
+            return Learned(last, self.match, self.start if self.adapts else last, None, self.pace)
+        kept = last if self.candidates.has_learned else copy.deepcopy(self.start)
+        kept.load_state_dict(self.candidates.state)
+        return Learned(kept, self.candidates.match, self.start, self.candidates, self.pace)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -255,7 +274,8 @@ class Run:
             "step": self.step,
             "start": self.start.state_dict() if self.number else None,
             "adapter": self.adapter.state_dict(),
-            "choice": vars(self.choice),
+            "match": self.match,
+            "candidates": vars(self.candidates),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -264,7 +284,11 @@ class Run:
             start.load_state_dict(state["start"])
             self._enter(state["stage"], start)
         self.adapter.load_state_dict(state["adapter"])
-        self.step, self.choice = state["step"], Choice(**state["choice"])
+        self.step, self.match, self.candidates = state["step"], state["match"], Candidates(**state["candidates"])
+
+
+def _in_words(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
 
 
 def _judged_at(steps: int) -> set[int]:

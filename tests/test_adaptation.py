@@ -1,5 +1,6 @@
 """Training through files: where it starts, how long it takes, and runs that go on from a checkpoint."""
 
+import csv
 import logging
 import shutil
 import time
@@ -21,6 +22,7 @@ from rsseg_cli.commands.adapt import Head, Method
 from rsseg_cli.domain import Crops
 from rsseg_cli.errors import RssegError
 from rsseg_cli.folders import LabelOptions
+from rsseg_cli.matching import MATCHES
 from rsseg_cli.methods import METHODS
 from rsseg_cli.plan import Request, check_request, make_plan
 from rsseg_cli.settings import fill, read_settings, toml_of
@@ -34,6 +36,7 @@ ADAPTING = replace(
     REQUEST,
     targets=(str(SCENES / "target"),),
     method="self-training",
+    match="auto",
     steps=4,
     settings={"source.steps": 3, "precision": "float32", "source.precision": "float32"},
 )
@@ -80,6 +83,14 @@ def model(plan, tmp_path_factory) -> Path:
     return path
 
 
+def logged(workdir: Path) -> list[tuple[str, int]]:
+    """Methods and steps of log.csv, each as often as it is there with its first value."""
+    with (workdir / "log.csv").open(newline="") as file:
+        entries = [(line["method"], int(line["step"]), line["what"]) for line in csv.DictReader(file)]
+    assert len(entries) == len(set(entries))
+    return list(dict.fromkeys(entry[:2] for entry in entries))
+
+
 def digest_of(path: Path) -> str:
     return load_bundle(path).digest
 
@@ -93,7 +104,8 @@ def test_a_killed_run_that_goes_on_gives_the_same_model(model, plan, tmp_path: P
     assert not (tmp_path / "later.safetensors").exists()
     adapt(replace(halfway, resume=True), plan, tmp_path / "later.safetensors")
     assert digest_of(tmp_path / "later.safetensors") == digest_of(model)
-    assert not list((tmp_path / "work").iterdir())
+    assert not list((tmp_path / "work").glob("checkpoint*"))
+    assert logged(tmp_path / "work") == [("source-only", step) for step in range(1, 7)]
 
 
 class TestAdapting:
@@ -112,11 +124,18 @@ class TestAdapting:
         later = adapt(halfway, found, tmp_path / "later.safetensors")
         assert digest_of(tmp_path / "later.safetensors") == digest_of(tmp_path / "whole.safetensors")
         assert later["checkpoints"] == whole["checkpoints"]
-        assert not list((tmp_path / "work").iterdir())
+        assert not list((tmp_path / "work").glob("checkpoint*"))
+        assert logged(tmp_path / "work") == [
+            *[("source-only", step) for step in (1, 2, 3)],
+            *[(method, step) for step in (0, 1, 2, 3, 4)],
+        ]
+        assert len(list((tmp_path / "work").glob("target_*.png"))) == 7
 
     def test_both_models_are_judged_and_the_better_is_kept(self, tmp_path: Path) -> None:
         result = adapt(ADAPTING, make_plan(ADAPTING), tmp_path / "m.safetensors")
-        assert [entry["step"] for entry in result["checkpoints"]] == [0, 1, 2, 3, 4]
+        assert [entry["step"] for entry in result["checkpoints"]] == [0, 0, 0, 1, 2, 3, 4]
+        assert [entry["match"] for entry in result["checkpoints"][:3]] == list(MATCHES)
+        assert {entry["match"] for entry in result["checkpoints"][3:]} <= set(MATCHES)
         assert all(0 <= entry["score"] <= 1 for entry in result["checkpoints"])
         card = load_bundle(tmp_path / "m.safetensors").card
         assert card.scores["selected"] == result["selected"]
@@ -128,16 +147,16 @@ class TestAdapting:
         self, tmp_path: Path, monkeypatch, caplog, method: str
     ) -> None:
         caplog.set_level(logging.INFO)
-        scores = iter((0.9, 0.1, 0.2, 0.3, 0.4))
-        monkeypatch.setattr(selection.Judge, "score", lambda judge, network: next(scores))
+        scores = iter((0.9, 0.5, 0.8, 0.1, 0.2, 0.3, 0.4))
+        monkeypatch.setattr(selection.Judge, "score", lambda judge, network, match: next(scores))
         request = replace(ADAPTING, method=method, crops=Crops(crop_px=192, batch=1, seed=3))
         result = adapt(request, make_plan(request), tmp_path / "m.safetensors")
         assert result["selected"] == {
-            **{"rule": selection.RULE, "step": 0, "score": 0.9, "source_only_score": 0.9},
+            **{"rule": selection.RULE, "step": 0, "match": "none", "score": 0.9, "source_only_score": 0.9},
             "verdict": "source-only kept",
         }
-        assert "source-only is delivered" in caplog.text
-        alone = replace(request, method="source-only", steps=3, settings={"precision": "float32"})
+        assert "source-only is delivered (step 0)" in caplog.text
+        alone = replace(request, method="source-only", match="none", steps=3, settings={"precision": "float32"})
         adapt(alone, make_plan(alone), tmp_path / "alone.safetensors")
         assert digest_of(tmp_path / "m.safetensors") == digest_of(tmp_path / "alone.safetensors")
 
@@ -150,7 +169,7 @@ class TestAdapting:
         caplog.set_level(logging.INFO)
         found = make_plan(ADAPTING)
         adapt(ADAPTING, found, tmp_path / "whole.safetensors")
-        alone = replace(ADAPTING, method="source-only", steps=3, settings={"precision": "float32"})
+        alone = replace(ADAPTING, method="source-only", match="none", steps=3, settings={"precision": "float32"})
         adapt(alone, make_plan(alone), tmp_path / "source.safetensors")
         second = replace(ADAPTING, init=str(tmp_path / "source.safetensors"), settings={"precision": "float32"})
         adapt(second, make_plan(second), tmp_path / "second.safetensors")
@@ -326,8 +345,8 @@ def test_the_target_decides_normalisation_and_size_on_the_ground(plan) -> None:
     both = make_plan(replace(REQUEST, targets=(str(SCENES / "target"),)))
     assert (plan.gsd_m, both.gsd_m) == (0.5, 0.8)
     assert len(both.targets) == 3
-    assert both.normalisation != both.domain.normalisations[0]
-    assert plan.normalisation == plan.domain.normalisations[0]
+    assert both.normalisations["none"] != both.domain.normalisations[0]
+    assert plan.normalisations == {"none": plan.domain.normalisations[0]}
 
 
 def test_a_rehearsal_leaves_nothing_and_changes_nothing(model, plan, tmp_path: Path, monkeypatch) -> None:
@@ -364,3 +383,27 @@ def test_settings_are_typed_and_known(plan, settings: dict, match: str) -> None:
 def test_the_command_offers_what_there_is() -> None:
     assert set(get_args(Method)) == set(METHODS)
     assert set(get_args(Head)) == set(HEADS)
+
+
+class TestCommonBands:
+    """Source and target need not have the same bands."""
+
+    @pytest.fixture
+    def without_nir(self, tmp_path: Path) -> str:
+        with rasterio.open(SCENES / "target" / "karst_1.tif") as scene:
+            profile, values = scene.profile | {"count": 3}, scene.read((4, 3, 2))
+        (tmp_path / "t").mkdir()
+        with rasterio.open(tmp_path / "t" / "a.tif", "w", **profile) as scene:
+            scene.write(values)
+            scene.descriptions = ("blue", "green", "red")
+        return str(tmp_path / "t")
+
+    def test_those_in_common_are_learned_from(self, without_nir: str, caplog) -> None:
+        found = make_plan(replace(REQUEST, targets=(without_nir,)))
+        assert found.bands == ("red", "green", "blue")
+        assert found.domain.pairs[0].scene.names == found.bands
+        assert "source and target have red, green, blue in common; the source's nir is left out" in caplog.text
+
+    def test_a_model_keeps_its_bands(self, without_nir: str, model) -> None:
+        with pytest.raises(RssegError, match="has 3 bands"):
+            make_plan(replace(REQUEST, targets=(without_nir,), init=str(model)))

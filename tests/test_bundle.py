@@ -3,6 +3,7 @@
 import json
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,19 @@ def test_all_of_it_comes_back(saved: Path, card: Card) -> None:
     values = torch.randn(1, 2, 64, 64)
     torch.testing.assert_close(bundle.network(values), network(values), rtol=0, atol=0)
     assert read_card(saved)["digest"] == bundle.digest
+
+
+def test_the_temperature_comes_back_and_earlier_models_have_none(tmp_path: Path, card: Card) -> None:
+    path = tmp_path / "m.safetensors"
+    save_bundle(path, replace(card, temperature=1.75), build(card.architecture))
+    assert load_bundle(path).card.temperature == read_card(path)["temperature"] == 1.75
+    assert load_bundle(rewritten(path, lambda header, _: header.pop("temperature"))).card.temperature == 1.0
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), "warm", None])
+def test_a_temperature_that_is_none_is_refused(saved: Path, value: object) -> None:
+    with pytest.raises(RssegError, match="description is incomplete"):
+        load_bundle(rewritten(saved, lambda header, _: header.update(temperature=value)))
 
 
 def test_weights_that_changed_are_noticed(saved: Path) -> None:

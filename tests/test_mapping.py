@@ -182,3 +182,30 @@ def test_a_full_disk_is_told_with_the_name_of_the_map(make_raster, bundle: Bundl
         map_scene(Job(open_file(str(path)), Outputs(folder / "m.tif")), bundle, SETTINGS)
     assert refused.value.kind == "space"
     assert list(folder.iterdir()) == []
+
+
+def mapped_at(temperature: float, path: Path, bundle: Bundle, target: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(labels, confidence) of a model with another temperature."""
+    outputs = Outputs(target, confidence=target.with_name("c.tif"), overwrite=True)
+    card = replace(bundle.card, temperature=temperature)
+    map_scene(Job(open_file(str(path)), outputs), replace(bundle, card=card), SETTINGS)
+    with rasterio.open(target) as labels, rasterio.open(outputs.confidence) as confidence:
+        return labels.read(1), confidence.read(1) * confidence.scales[0]
+
+
+def test_the_temperature_changes_confidence_and_no_label(path: Path, bundle: Bundle, tmp_path: Path) -> None:
+    labels, confidence = mapped_at(1.0, path, bundle, tmp_path / "m.tif")
+    cooler, surer = mapped_at(0.05, path, bundle, tmp_path / "m.tif")
+    warmer, shyer = mapped_at(1000.0, path, bundle, tmp_path / "m.tif")
+    np.testing.assert_array_equal(cooler, labels)
+    np.testing.assert_array_equal(warmer, labels)
+    assert surer.mean() > confidence.mean() + 0.05
+    np.testing.assert_allclose(shyer, 1 / 3, atol=0.004)
+
+
+def test_a_run_does_not_go_on_with_another_temperature(path: Path, bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        map_scene(job(path, tmp_path / "m.tif"), bundle, SETTINGS, track=broken_off(1))
+    warmer = replace(bundle, card=replace(bundle.card, temperature=2.0))
+    with pytest.raises(RssegError, match="differs in temperature"):
+        map_scene(job(path, tmp_path / "m.tif"), warmer, SETTINGS, resume=True)

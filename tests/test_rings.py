@@ -12,7 +12,7 @@ OUTER = ("rsseg_cli.app", "rsseg_cli.commands", "rsseg_cli.console")
 # of detect-change that optimise a network.
 BRIDGES = (
     *("bundle.py", "patches.py", "predict.py"),
-    *("adaptation.py", "beginning.py", "methods.py", "training.py", "checkpoint.py", "selection.py"),
+    *("adaptation.py", "beginning.py", "methods.py", "training.py", "checkpoint.py", "selection.py", "calibration.py"),
     *("features.py", "levels.py", "optimised.py", "paper.py"),
 )
 

@@ -6,7 +6,7 @@ from sklearn import metrics
 
 from rsseg_cli import scores
 from rsseg_cli.classes import UNLABELLED, ClassScheme
-from rsseg_cli.scores import Confusion, Ranking
+from rsseg_cli.scores import BINS, Confusion, Ranking, Reliability
 
 
 def counted(truth: np.ndarray, predicted: np.ndarray, classes: int) -> dict:
@@ -87,3 +87,27 @@ def test_a_ranking_of_one_class_is_no_ranking() -> None:
     ranking = Ranking()
     ranking.add(np.array([0.1, 0.9], np.float32), np.array([True, True]))
     assert ranking.figures() == {"auc": None, "average_precision": None, "best_f1": None}
+
+
+def test_a_map_that_is_as_sure_as_it_is_right_has_no_calibration_error() -> None:
+    rng = np.random.default_rng(2)
+    confidence = rng.uniform(0.2, 1, 400_000).astype(np.float32)
+    honest, bold = Reliability(), Reliability()
+    for part in np.array_split(np.arange(confidence.size), 3):
+        honest.add(confidence[part], rng.random(part.size) < confidence[part])
+        bold.add(confidence[part], rng.random(part.size) < confidence[part] - 0.2)
+    assert honest.figures()["ece"] == pytest.approx(0, abs=0.005)
+    assert bold.figures()["ece"] == pytest.approx(0.2, abs=0.005)
+    assert honest.figures()["mean_confidence"] == pytest.approx(0.6, abs=0.005)
+
+
+def test_the_reliability_curve_has_every_bin() -> None:
+    reliability = Reliability()
+    reliability.add(np.array([0, 0.5, 0.5, 1], np.float32), np.array([False, True, False, True]))
+    curve = reliability.figures()["reliability"]
+    assert len(curve) == BINS
+    assert curve[0] == {"from": 0, "to": 1 / BINS, "pixels": 1, "confidence": 0, "accuracy": 0}
+    assert curve[1] == {"from": 1 / BINS, "to": 2 / BINS, "pixels": 0, "confidence": None, "accuracy": None}
+    assert curve[7] == {"from": 7 / BINS, "to": 8 / BINS, "pixels": 2, "confidence": 0.5, "accuracy": 0.5}
+    assert (curve[-1]["to"], curve[-1]["pixels"]) == (1, 1)
+    assert Reliability().figures()["ece"] is None

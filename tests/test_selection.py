@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rsseg_cli.domain import Crops
 from rsseg_cli.folders import find_scenes
-from rsseg_cli.selection import TELLING, Choice, Judge, overlap
+from rsseg_cli.selection import TELLING, Candidates, Judge, overlap
 from rsseg_cli.unlabelled import open_unlabelled
 
 TARGET = str(Path(__file__).parents[1] / "sample_scenes" / "target")
@@ -46,24 +46,24 @@ def one_class() -> Says:
 @pytest.fixture
 def judge() -> Judge:
     target = open_unlabelled(find_scenes([TARGET]), None, "robust", Crops(crop_px=64))
-    return Judge(target, "cpu", 0)
+    return Judge(target, {"none": target.normalisation}, "cpu", 0)
 
 
 def test_a_map_that_holds_together_wins_over_one_of_chance(judge: Judge) -> None:
-    firm, shaky = judge.score(by_brightness()), judge.score(by_brightness(1.0))
+    firm, shaky = judge.score(by_brightness(), "none"), judge.score(by_brightness(1.0), "none")
     assert 0.4 < firm <= 1
     assert shaky < firm - 0.1
 
 
 def test_a_collapsed_candidate_loses(judge: Judge) -> None:
-    first = judge.score(by_brightness(0.5))
-    assert judge.score(one_class()) <= 1 / 3 + 1e-6
+    first = judge.score(by_brightness(0.5), "none")
+    assert judge.score(one_class(), "none") <= 1 / 3 + 1e-6
     assert first > 0.34
 
 
 def test_scores_are_the_same_each_time(judge: Judge) -> None:
     network = build(Architecture("tiny", ("a", "b", "c", "d"), 3)).eval()
-    assert judge.score(network) == judge.score(network)
+    assert judge.score(network, "none") == judge.score(network, "none")
 
 
 def test_overlap_counts_each_class_for_itself() -> None:
@@ -74,27 +74,37 @@ def test_overlap_counts_each_class_for_itself() -> None:
 class TestChoice:
     """The latest of those about as good as the best."""
 
-    def chosen(self, *scores: float) -> Choice:
-        choice = Choice()
+    def chosen(self, *scores: float) -> Candidates:
+        candidates = Candidates()
         for step, score in enumerate(scores):
-            choice.offer(step, score, nn.Linear(1, 1))  # type: ignore[arg-type]
-        return choice
+            candidates.offer(step, "none", score, nn.Linear(1, 1))  # type: ignore[arg-type]
+        return candidates
 
     def test_the_best_is_kept(self) -> None:
-        choice = self.chosen(0.5, 0.7, 0.4)
-        assert (choice.best, choice.is_adapted) == (1, True)
-        assert choice.to_json()["verdict"] == "adapted"
+        candidates = self.chosen(0.5, 0.7, 0.4)
+        assert (candidates.best, candidates.has_learned) == (1, True)
+        assert candidates.to_json()["verdict"] == "adapted"
 
     def test_of_two_about_as_good_the_later_is_kept(self) -> None:
         assert self.chosen(0.5, 0.7, 0.7 - TELLING / 2).best == 2
 
     def test_source_only_is_kept_where_nothing_comes_near(self) -> None:
-        choice = self.chosen(0.8, 0.5, 0.6)
-        assert not choice.is_adapted
-        assert choice.to_json() == {
+        candidates = self.chosen(0.8, 0.5, 0.6)
+        assert not candidates.has_learned
+        assert candidates.to_json() == {
             "rule": "consistency",
             "step": 0,
+            "match": "none",
             "score": 0.8,
             "source_only_score": 0.8,
             "verdict": "source-only kept",
         }
+
+    def test_of_ways_to_match_the_target_only_a_better_one_is_taken(self) -> None:
+        candidates = Candidates()
+        for match, score in (("none", 0.5), ("mean-std", 0.49), ("coral", 0.51)):
+            candidates.offer(0, match, score, nn.Linear(1, 1))  # type: ignore[arg-type]
+        assert candidates.match == "coral"
+        assert not candidates.has_learned
+        assert candidates.to_json()["verdict"] == "adapted"
+        assert candidates.by_match() == {"none": 0.5, "mean-std": 0.49, "coral": 0.51}

@@ -1,15 +1,14 @@
 """`self-training`: a teacher labels the target, and the student learns from those labels and from the source.
 
-The parts are known: mixing classes of the source into the target (DACS, Tranheden et al. 2021, arXiv 2007.08702), a
-teacher that is the student's moving average, and bands of the source shifted to the target's statistics (CORAL, Sun et
-al. 2016, arXiv 1511.05547). Thresholds are each class's own: one for all starves what the teacher is less sure of.
+The parts are known: mixing classes of the source into the target (DACS, Tranheden et al. 2021, arXiv 2007.08702), and
+a teacher that is the student's moving average. Thresholds are each class's own: one for all starves what the teacher is
+less sure of.
 
 Labels of target batches are never read.
 """
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,17 +28,12 @@ from rsseg_models.source_only import PRECISIONS, preference
 BINS, BIN_WIDTH = 280, 0.1
 # No class counts more, or less, than this many times what it would without balance.
 MOST_BALANCE = 3.0
-# A direction in which the bands vary less than this, as part of the most, is taken for no direction at all.
-LEAST_VARIANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class Settings:
     """What can be set with --set NAME=VALUE."""
 
-    match: str = "coral"
-    """How bands of the source are brought to the target's statistics: none, mean-std (band by band), or coral (with
-    what bands have in common)."""
     learning_rate: float = 5e-4
     """Of the head."""
     encoder_rate: float = 0.2
@@ -90,71 +84,8 @@ class Settings:
         ):
             if not least <= value <= most:
                 raise ModelError(f"{name} = {value}: out of range", f"give between {least:g} and {most:g}")
-        for name, choice, choices in (("precision", self.precision, PRECISIONS), ("match", self.match, tuple(MATCHES))):
-            if choice not in choices:
-                raise ModelError(f"{name} = {choice}: not known", f"use {' or '.join(choices)}")
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Of the valid pixels of a domain, as the network gets them."""
-
-    mean: Tensor  # (N,)
-    covariance: Tensor  # (N, N)
-
-    def to(self, device: torch.device) -> "Statistics":
-        return Statistics(self.mean.to(device), self.covariance.to(device))
-
-
-@dataclass(frozen=True)
-class Shift:
-    """An affine change of bands: factors @ bands + offset."""
-
-    factors: Tensor  # (N, N)
-    offset: Tensor  # (N,)
-
-    def apply(self, batch: Batch) -> Batch:
-        shifted = torch.einsum("mn,bnhw->bmhw", self.factors, batch.bands) + self.offset[:, None, None]
-        return replace(batch, bands=torch.where(batch.valid[:, None], shifted, 0))
-
-
-def shift_between(match: str, source: Statistics, target: Statistics) -> Shift:
-    """What gives pixels of the source the target's statistics."""
-    # The roots of small variances need the digits; it is done once, and not every accelerator has float64.
-    device, double = source.mean.device, torch.float64
-    mine, theirs = (Statistics(s.mean.cpu().to(double), s.covariance.cpu().to(double)) for s in (source, target))
-    factors = MATCHES[match](mine.covariance, theirs.covariance)
-    offset = theirs.mean - factors @ mine.mean if match != "none" else torch.zeros_like(mine.mean)
-    return Shift(factors.to(device, torch.float32), offset.to(device, torch.float32))
-
-
-def _unchanged(source: Tensor, target: Tensor) -> Tensor:
-    return torch.eye(len(source), dtype=source.dtype)
-
-
-def _by_deviation(source: Tensor, target: Tensor) -> Tensor:
-    least = LEAST_VARIANCE * source.diagonal().max()
-    return (target.diagonal() / source.diagonal().clamp(min=least)).sqrt().diag()
-
-
-def _by_covariance(source: Tensor, target: Tensor) -> Tensor:
-    """The source whitened, then coloured as the target."""
-    return _power(target, 0.5) @ _power(source, -0.5)
-
-
-def _power(covariance: Tensor, exponent: float) -> Tensor:
-    variances, directions = torch.linalg.eigh(covariance)
-    # The longest direction is the last.
-    powers = variances.clamp(min=LEAST_VARIANCE * float(variances[-1])) ** exponent
-    power: Tensor = (directions * powers) @ directions.mT
-    return power
-
-
-MATCHES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "none": _unchanged,
-    "mean-std": _by_deviation,
-    "coral": _by_covariance,
-}
+        if self.precision not in PRECISIONS:
+            raise ModelError(f"precision = {self.precision}: not a precision", f"use {' or '.join(PRECISIONS)}")
 
 
 class Confidences(nn.Module):
@@ -255,8 +186,6 @@ class SelfTraining:
         network: SegmentationNetwork,
         settings: Settings,
         steps: int,
-        source: Statistics,
-        target: Statistics,
         class_weights: Tensor | None = None,
         class_shares: Tensor | None = None,
     ) -> None:
@@ -265,7 +194,6 @@ class SelfTraining:
         self.network = copy.deepcopy(network)
         self.average = Average(self.student, self.network, settings.average)
         device = next(network.parameters()).device
-        self.shift = shift_between(settings.match, source.to(device), target.to(device))
         self.confidences = Confidences(network.architecture.classes, settings.memory).to(device)
         self.class_weights = class_weights
         # Added while learning and not kept, as in source-only.
@@ -279,7 +207,7 @@ class SelfTraining:
         )
 
     def step(self, batch: Domains, number: int) -> dict[str, Tensor]:
-        source = only_valid(self.shift.apply(batch.source))
+        source = only_valid(batch.source)
         target, trust = self.taught(batch.target)
         mixed, weights = class_mix(source, target, trust)
         mixed = blur(vary_colours(mixed, self.settings.jitter), self.settings.blur)

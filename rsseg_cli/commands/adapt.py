@@ -12,6 +12,7 @@ from rsseg_cli.console import Console
 Method = Literal["self-training", "st-dasegnet", "source-only"]
 Head = Literal["all-mlp", "uper"]
 Rule = Literal["robust", "fixed"]
+Match = Literal["auto", "none", "mean-std", "coral"]
 
 
 @with_console
@@ -69,6 +70,13 @@ def adapt(
         ),
     ] = None,
     normalise: Annotated[Rule, typer.Option(help="Bands scaled by the domain's own statistics, or fixed.")] = "robust",
+    match: Annotated[
+        Match | None,
+        typer.Option(
+            help="How the target's bands are brought to the source's statistics. Default: auto, what suits best "
+            "without labels; none for source-only."
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -127,10 +135,11 @@ def adapt(
 
     started = time.monotonic()
     given = gather(settings, set_ or (), {"steps": steps, "batch": batch, "crop_px": crop_px, "seed": seed})
+    chosen = method or ("self-training" if target else "source-only")
     request = Request(
         sources=tuple(source),
         targets=tuple(target or ()),
-        method=method or ("self-training" if target else "source-only"),
+        method=chosen,
         encoder=encoder,
         encoder_weights=encoder_weights,
         head=head,
@@ -142,6 +151,7 @@ def adapt(
         target_bands=target_bands,
         gsd_m=gsd,
         normalise=normalise,
+        match=match or ("none" if chosen == "source-only" else "auto"),
         steps=convert("steps", given["steps"], int) if "steps" in given else None,
         minutes=minutes,
         crops=fill(Crops, given),

@@ -27,7 +27,7 @@ def demo(
     """Draw sample scenes and run every command on them.
 
     Two towns are drawn, seen by two sensors: source/ with labels, target/ without. What lies in truth/ is for scoring
-    alone. The model is trained for half a minute only; it maps its own town better than the other.
+    alone. The models learn for half a minute each: one of its own town, one adapted to the other.
 
     Example:  rsseg demo my_demo
     """
@@ -35,16 +35,22 @@ def demo(
         raise RssegError(f"{folder}: is not a folder", "name a folder", file=str(folder), kind="output")
     made = _draw(folder, size, overwrite, console)
     again = ("--overwrite",) if overwrite else ()
-    model, maps = folder / "town.safetensors", folder / "maps"
     source, target = folder / "source", folder / "target"
-    rules = ("--min-area", "10", "--regularize", "building")
+    first, model = folder / "meadow.safetensors", folder / "karst.safetensors"
+    own, before, after = (folder / "maps" / name for name in ("source", "not_adapted", "adapted"))
+    truth, rules = folder / "truth" / "karst_1_labels.tif", ("--min-area", "10", "--regularize", "building")
+    quick, adapting = ("--steps", "150", "--crop-px", "96"), ("--target", target, "--init", first)
     runs = [
         _run(console, "info", source / "meadow_1.tif", source / "meadow_3_labels.gpkg"),
-        _run(console, "adapt", "--source", source, "--steps", "150", "--crop-px", "96", "-o", model, *again),
-        _run(console, "segment", source / "meadow_3.tif", target, "--model", model, "-o", maps, *again),
-        _run(console, "vectorize", maps / "meadow_3_labels.tif", "-o", folder / "meadow_3.gpkg", *rules, *again),
-        _run(console, "evaluate", maps / "meadow_3_labels.tif", source / "meadow_3_labels.gpkg"),
-        _run(console, "evaluate", maps / "karst_1_labels.tif", folder / "truth" / "karst_1_labels.tif"),
+        _run(console, "adapt", "--source", source, *quick, "-o", first, *again),
+        _run(console, "segment", source / "meadow_3.tif", "--model", first, "-o", f"{own}/", *again),
+        _run(console, "evaluate", own / "meadow_3_labels.tif", source / "meadow_3_labels.gpkg"),
+        _run(console, "vectorize", own / "meadow_3_labels.tif", "-o", folder / "meadow_3.gpkg", *rules, *again),
+        _run(console, "segment", target, "--model", first, "-o", before, *again),
+        _run(console, "evaluate", before / "karst_1_labels.tif", truth),
+        _run(console, "adapt", "--source", source, *adapting, *quick, "-o", model, *again),
+        _run(console, "segment", target, "--model", model, "-o", after, *again),
+        _run(console, "evaluate", after / "karst_1_labels.tif", truth),
     ]
     change, mask = folder / "change", folder / "change.tif"
     polygons = ("--polygons", folder / "change.gpkg")
@@ -54,7 +60,8 @@ def demo(
     ]
     ending = (
         "The first map is of ground that was learned from, the second of another town under another sensor: what was "
-        "learned does not hold there as it is. Change is found without learning anything before. "
+        "learned does not hold there as it is. The third is of a model adapted to that town, without a label of it. "
+        "Change is found without learning anything before. "
         f"Open {folder} in QGIS to see the maps."
     )
     console.report({"folder": str(folder), "files": made, "runs": runs}, ["", ending])

@@ -32,6 +32,9 @@ def evaluate(
         float | None,
         typer.Option(help="Scores: from here on a pixel counts as positive. Default: 0.5. Given, the map is a score."),
     ] = None,
+    confidence: Annotated[
+        str | None, typer.Option(metavar="RASTER", help="How sure the map is, from 0 to 1: is it right that often?")
+    ] = None,
     *,
     console: Console,
 ) -> None:
@@ -53,6 +56,7 @@ def evaluate(
         class_field=class_field,
         where=where,
         background=background,
+        confidence=confidence,
         rules=Rules(threshold, positive, boundary, tuple(ignore or ())),
         track=console.track,
     )
@@ -75,6 +79,11 @@ def _lines(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"{result['positive']}: AUC {_share(result['auc'])}, average precision "
             f"{_share(result['average_precision'])}, F1 {_share(result['f1'])}, best F1 {_share(result['best_f1'])}"
+        )
+    if result.get("ece") is not None:
+        lines.append(
+            f"confidence {_share(result['mean_confidence'])} on average; it is off by {_share(result['ece'])} "
+            "(expected calibration error, 15 bins)"
         )
     return lines
 

@@ -1,6 +1,7 @@
 """rsseg info: what it says of rasters, series and vector files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas
@@ -8,6 +9,9 @@ import numpy as np
 import rasterio
 from affine import Affine
 from shapely.geometry import box
+from untrained import save_untrained
+
+from rsseg_cli.bundle import load_bundle, save_bundle
 
 
 def described(ended) -> list[dict]:
@@ -153,3 +157,13 @@ def test_a_palette_of_256_colours_is_a_raster_all_the_same(rsseg, make_raster) -
     ended = rsseg("info", path)
     assert ended.returncode == 0
     assert "16 x 16 pixels" in ended.stdout
+
+
+def test_a_model_says_how_its_confidence_is_corrected(rsseg, tmp_path: Path) -> None:
+    path = save_untrained(tmp_path / "m.safetensors")
+    assert "confidence is not corrected" in rsseg("info", path).stdout
+    bundle = load_bundle(path)
+    save_bundle(path, replace(bundle.card, temperature=1.346), bundle.network, overwrite=True)
+    assert "confidence is corrected by a temperature of 1.35" in rsseg("info", path).stdout
+    (found,) = described(rsseg("info", path, "--json"))
+    assert found["temperature"] == 1.346

@@ -1,4 +1,4 @@
-"""Self-training: what is matched, pasted, kept and trusted; what is never read; and that it helps."""
+"""Self-training: what is pasted, kept and trusted; what is never read; and that it helps."""
 
 import copy
 from dataclasses import replace
@@ -12,15 +12,12 @@ from rsseg_models.losses import NO_LABEL
 from rsseg_models.network import Architecture, SegmentationNetwork, build
 from rsseg_models.optimise import optimise
 from rsseg_models.self_training import (
-    MATCHES,
     Confidences,
     SelfTraining,
     Settings,
-    Statistics,
     blur,
     class_mix,
     only_valid,
-    shift_between,
     vary_colours,
 )
 from torch import Tensor
@@ -41,11 +38,6 @@ def world(seed: int, shifted: bool = False) -> Batch:
     return Batch(bands, torch.ones(4, 32, 32, dtype=torch.bool), labels)
 
 
-def statistics(batch: Batch) -> Statistics:
-    pixels = batch.bands.transpose(0, 1)[:, batch.valid]
-    return Statistics(pixels.mean(1), pixels.cov())
-
-
 def draw(number: int) -> Domains:
     return Domains(world(number), world(1000 + number, shifted=True))
 
@@ -57,66 +49,12 @@ def network() -> SegmentationNetwork:
 
 def adapter(start: SegmentationNetwork | None = None, steps: int = STEPS, **chosen: float | str) -> SelfTraining:
     settings = replace(Settings(), **chosen)
-    shifted = statistics(world(901, shifted=True))
-    return SelfTraining(start or network(), settings, steps, statistics(world(900)), shifted)
+    return SelfTraining(start or network(), settings, steps)
 
 
 def assert_same(one: SelfTraining, other: SelfTraining) -> None:
     for name, value in one.network.state_dict().items():
         assert torch.equal(value, other.network.state_dict()[name]), name
-
-
-# --- statistics ---------------------------------------------------------------------------------------------------
-
-
-def correlated(seed: int) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    bands = torch.einsum(
-        "mn,bnhw->bmhw", *(torch.randn(*size, generator=generator) for size in ((3, 3), (4, 3, 32, 32)))
-    )
-    valid = torch.rand(4, 32, 32, generator=generator) > 0.2
-    return Batch(torch.where(valid[:, None], bands + 1.5, 0), valid, torch.zeros(4, 32, 32, dtype=torch.long))
-
-
-def test_after_coral_the_source_has_the_targets_mean_and_covariance() -> None:
-    source, target = correlated(1), correlated(2)
-    found = statistics(shift_between("coral", statistics(source), statistics(target)).apply(source))
-    torch.testing.assert_close(found.covariance, statistics(target).covariance, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(found.mean, statistics(target).mean, rtol=1e-5, atol=1e-5)
-
-
-def test_mean_std_matches_each_band_and_keeps_how_they_go_together() -> None:
-    source, target = correlated(1), correlated(2)
-    found = statistics(shift_between("mean-std", statistics(source), statistics(target)).apply(source))
-    wanted = statistics(target)
-    torch.testing.assert_close(found.covariance.diagonal(), wanted.covariance.diagonal(), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(found.mean, wanted.mean, rtol=1e-5, atol=1e-5)
-    deviations = found.covariance.diagonal().sqrt()
-    correlations = found.covariance / torch.outer(deviations, deviations)
-    torch.testing.assert_close(correlations, torch.corrcoef(source.bands.transpose(0, 1)[:, source.valid]))
-
-
-def test_none_leaves_bands_as_they_are() -> None:
-    source = correlated(1)
-    shift = shift_between("none", statistics(source), statistics(correlated(2)))
-    assert torch.equal(shift.apply(source).bands, source.bands)
-
-
-@pytest.mark.parametrize("match", MATCHES)
-def test_where_there_is_nothing_there_is_nothing_afterwards(match: str) -> None:
-    source = correlated(1)
-    shifted = shift_between(match, statistics(source), statistics(correlated(2))).apply(source)
-    assert not shifted.bands.transpose(0, 1)[:, ~source.valid].any()
-    assert torch.equal(shifted.valid, source.valid)
-
-
-@pytest.mark.parametrize("match", MATCHES)
-def test_a_band_that_says_nothing_does_no_harm(match: str) -> None:
-    flat, target = correlated(1), correlated(2)
-    flat.bands[:, 1] = 0.0
-    shifted = shift_between(match, statistics(flat), statistics(target)).apply(flat)
-    assert shifted.bands.isfinite().all()
-    assert shifted.bands.abs().max() < 100
 
 
 # --- confidences --------------------------------------------------------------------------------------------------
@@ -338,7 +276,7 @@ def test_the_loss_on_mixed_crops_trusts_the_teacher_in_part_and_balances_classes
     found = method.step(domains, 0)["mixed"]
     taught, trust = other.taught(domains.target)
     torch.manual_seed(3)
-    mixed, weights = class_mix(other.shift.apply(domains.source), taught, trust)
+    mixed, weights = class_mix(domains.source, taught, trust)
     assert 0.2 < trust.mean() < 0.8
     with torch.no_grad():
         likely = other.student(mixed.bands).log_softmax(1)
@@ -390,7 +328,7 @@ def test_it_lifts_what_the_source_alone_reaches_on_the_target() -> None:
     before = accuracy(first.network, unseen)
     method = adapter(first.network.requires_grad_(True), 30)
     list(optimise(method, draw, 30, seed=0))
-    assert accuracy(method.network, unseen) > before + 0.05
+    assert accuracy(method.network, unseen) > before + 0.02
 
 
 def hinted(seed: int, target: bool) -> Batch:
@@ -418,7 +356,7 @@ def test_the_teachers_labels_teach_what_the_source_does_not_know() -> None:
 
     start, unseen, reached = first.network.requires_grad_(True), hinted(902, True), []
     for mixed in (0.0, 3.0):
-        chosen = {"match": "none", "learning_rate": 2e-3, "average": 0.9, "jitter": 0.0, "floor": 0.0}
+        chosen = {"learning_rate": 2e-3, "average": 0.9, "jitter": 0.0, "floor": 0.0}
         method = adapter(copy.deepcopy(start), 20, mixed=mixed, **chosen)
         list(optimise(method, both, 20, seed=0))
         reached.append(accuracy(method.network, unseen))
@@ -427,7 +365,7 @@ def test_the_teachers_labels_teach_what_the_source_does_not_know() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"learning_rate": -1.0}, {"kept": 0.0}, {"floor": 1.5}, {"match": "histogram"}, {"precision": "float99"}],
+    [{"learning_rate": -1.0}, {"kept": 0.0}, {"floor": 1.5}, {"precision": "float99"}],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, float | str]) -> None:
     with pytest.raises(ModelError, match=next(iter(wrong))):

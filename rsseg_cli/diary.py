@@ -1,0 +1,75 @@
+"""What a run leaves in --workdir for a person to look at: every loss of every step, and pictures of the target."""
+
+import csv
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
+
+from rsseg_cli.classes import ClassScheme
+
+# Bands of a picture, if they are there; else the first three, or the first alone.
+SHOWN = ("red", "green", "blue")
+# Standardised values from black to white.
+DARK, BRIGHT = -2.5, 2.5
+
+
+class Diary:
+    """Lines of log.csv, written whenever the run could go on from there; and pictures."""
+
+    def __init__(self, folder: Path, palette: "Palette") -> None:
+        self.folder, self.palette = folder, palette
+        self.waiting: list[tuple[str, int, str, float]] = []
+
+    def note(self, stage: str, step: int, values: dict[str, float]) -> None:
+        self.waiting += [(stage, step, name, value) for name, value in values.items()]
+
+    def write(self) -> None:
+        path = self.folder / "log.csv"
+        is_new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            lines = csv.writer(file)
+            if is_new:
+                lines.writerow(("method", "step", "what", "value"))
+            lines.writerows((*entry, f"{value:.6g}") for *entry, value in self.waiting)
+        self.waiting = []
+
+    def clear(self) -> None:
+        """For a run from the first step."""
+        for path in (self.folder / "log.csv", *self.folder.glob("target_*.png")):
+            path.unlink(missing_ok=True)
+
+    def show(self, name: str, bands: NDArray[np.float32], maps: NDArray[np.int64]) -> None:
+        """target_NAME.png: standardised crops (crop, band, y, x), and below them their maps (crop, y, x)."""
+        seen = np.concatenate(list(self.palette.photograph(bands)), axis=-1)
+        mapped = np.concatenate(list(self.palette.drawn(maps)), axis=-1)
+        _write_png(self.folder / f"target_{name}.png", np.concatenate([seen, mapped], axis=-2))
+
+
+class Palette:
+    """How bands and classes look."""
+
+    def __init__(self, bands: Sequence[str], scheme: ClassScheme) -> None:
+        names = [name.casefold() for name in bands]
+        own = [names.index(name) for name in SHOWN] if set(SHOWN) <= set(names) else list(range(min(3, len(names))))
+        self.bands = own if len(own) == 3 else [own[0]] * 3
+        self.colors = np.array([c.rgb for c in scheme.classes], np.uint8)
+
+    def photograph(self, bands: NDArray[np.float32]) -> NDArray[np.uint8]:
+        shown = (bands[:, self.bands] - DARK) / (BRIGHT - DARK)
+        return np.asarray(255 * np.clip(shown, 0, 1), np.uint8)
+
+    def drawn(self, maps: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return np.moveaxis(self.colors[maps], -1, 1)
+
+
+def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
+    count, height, width = image.shape
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path, "w", driver="PNG", width=width, height=height, count=count, dtype="uint8") as file:
+            file.write(image)
