@@ -38,6 +38,7 @@ def show(path: Path, tag: str | None) -> None:
     if not found:
         raise SystemExit(f"{path}: no runs" + (f" of {tag}" if tag else ""))
     _show_gains(found)
+    _show_unseen([run for run in found if run.get("unseen")])
     _show_classes(found)
     _show_selection(found)
 
@@ -67,6 +68,15 @@ def _show_gains(found: Sequence[Entry]) -> None:
             ]
         )
     _print(GAINS, rows)
+
+
+def _show_unseen(found: Sequence[Entry]) -> None:
+    """Scenes of the target's kind that were not adapted to."""
+    rows = []
+    for (pair, method), runs in _grouped(found, "pair", "method").items():
+        before, after = ([run[name]["miou"] for run in runs] for name in ("unseen_source_only", "unseen"))
+        rows.append([str(pair), str(method), _mean(before), _mean(after), f"{np.subtract(after, before).mean():+.3f}"])
+    _print(["unseen scenes of", "method", "source-only", "delivered", "gain"], rows)
 
 
 def _show_classes(found: Sequence[Entry]) -> None:

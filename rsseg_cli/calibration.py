@@ -22,7 +22,7 @@ from rsseg_cli.patches import held_back_ground
 from rsseg_cli.predict import Forward
 from rsseg_cli.scores import Reliability
 from rsseg_cli.selection import AT_ONCE, ZOOMS
-from rsseg_cli.unlabelled import Unlabelled
+from rsseg_cli.target import Target
 from rsseg_cli.validation import MOST_SAMPLED, Sample
 
 # Little ground, or ground where all is right, asks for temperatures that say nothing of other ground.
@@ -58,7 +58,7 @@ class Calibration:
         }
 
 
-def calibrate(network: Kept, sample: Sample, target: Unlabelled | None, device: str) -> Calibration:
+def calibrate(network: Kept, sample: Sample, target: Target | None, device: str) -> Calibration:
     """Of `network`; the sample is of the source as the model saw it before it was adapted."""
     found, source_accuracy = _of_source(sample)
     if seen := _steadiness(network, target, device) if target else None:
@@ -114,7 +114,7 @@ def confidence(logits: Logits, temperature: float) -> NDArray[np.float32]:
     return np.asarray(1 / np.exp(below).sum(axis=1), np.float32)
 
 
-def _steadiness(network: Kept, target: Unlabelled, device: str) -> tuple[Logits, float] | None:
+def _steadiness(network: Kept, target: Target, device: str) -> tuple[Logits, float] | None:
     """Logits of held-back ground, and the share of its pixels that have the same class at every size."""
     bands, inside = held_back_ground(target)
     if not inside.any():

@@ -57,6 +57,23 @@ def find_scenes(folders: Sequence[str], bands: str | None = None) -> list[Scene]
     return [open_scene(name, bands) for name in names]
 
 
+def find_given(
+    folders: Sequence[str], options: LabelOptions, bands: str | None, scheme: ClassScheme
+) -> dict[str, Labels]:
+    """Labels of a target, by the path of their scene; their ids are places among the source's classes."""
+    found, file = find_labelled(folders, options, bands), options.file
+    theirs = found[0].labels.scheme
+    joined, table = join(theirs, scheme)
+    if unknown := [name for name in joined.names if name not in scheme.names]:
+        raise RssegError(
+            f"{file}: labels {', '.join(unknown)}, which the source does not; it has {', '.join(scheme.names)}",
+            "name classes as the source does (--classes FILE merges and renames), or label some in the source too",
+            file=file,
+        )
+    places = positions(scheme)[table]
+    return {pair.scene.path: replace(pair.labels, source=_Renumbered(pair.labels.source, places)) for pair in found}
+
+
 def match_bands(
     scene: Scene, wanted: tuple[str, ...], whose: str, options: Sequence[str] = ("--source-bands",)
 ) -> Scene:

@@ -21,11 +21,13 @@ from rsseg_cli.domain import BLOCK_PX, Census, Crops, Domain
 from rsseg_cli.holdout import MARGIN_PX, widened
 from rsseg_cli.normalisation import Normalisation
 from rsseg_cli.raster.grid import Grid
-from rsseg_cli.unlabelled import Unlabelled
+from rsseg_cli.target import Target
 
 # No crop with more than this of one class, if another try finds one with less.
 MOST_OF_ONE = 0.75
 TRIES = 8
+# Of the target's crops, where the person has labelled some of it.
+AROUND_LABELS = 0.5
 AHEAD = 3
 
 Drawn = TypeVar("Drawn")
@@ -58,7 +60,7 @@ class Drawer(Generic[Drawn]):
         self.pool.shutdown(cancel_futures=True)
 
 
-class LabelledCrops:
+class SourceCrops:
     """Batches of the source, by step number."""
 
     def __init__(self, domain: Domain, crops: Crops) -> None:
@@ -102,10 +104,13 @@ class LabelledCrops:
         return scene, *_around(grid, corner, BLOCK_PX, self.crops, rng)
 
 
-class UnlabelledCrops:
-    """Batches of the target, by step number. What is held back is not shown, and nothing has a label."""
+class TargetCrops:
+    """Batches of the target, by step number. What is held back is not shown.
 
-    def __init__(self, target: Unlabelled, crops: Crops) -> None:
+    Nothing has a label but what the person gave; half of the crops are drawn around such labels then.
+    """
+
+    def __init__(self, target: Target, crops: Crops) -> None:
         self.target, self.crops = target, crops
 
     def __call__(self, number: int) -> Batch:
@@ -114,20 +119,21 @@ class UnlabelledCrops:
 
     def _crop(self, rng: np.random.Generator) -> Crop:
         target = self.target
-        number, *corner = target.places[rng.integers(len(target.places))].tolist()
+        places = target.labelled if len(target.labelled) and rng.random() < AROUND_LABELS else target.places
+        number, *corner = places[rng.integers(len(places))].tolist()
         scene = target.scenes[number]
         window, side = _around(scene.grid, corner, target.block_px, self.crops, rng)
         raw = np.where(target.held_back[number].nears(window), np.float32(np.nan), scene.values(window))
-        places = np.full(raw.shape[1:], UNLABELLED, np.uint8)
-        return _turned(_whole(target.normalisation, raw, places, side, self.crops.crop_px), rng)
+        labels = target.read_places(number, window)
+        return _turned(_whole(target.normalisation, raw, labels, side, self.crops.crop_px), rng)
 
 
 @dataclass(frozen=True)
 class OfBoth:
     """A batch of each domain, by step number."""
 
-    source: LabelledCrops
-    target: UnlabelledCrops
+    source: SourceCrops
+    target: TargetCrops
 
     def __call__(self, number: int) -> Domains:
         return Domains(self.source(number), self.target(number))
@@ -208,7 +214,7 @@ def _moved(part: NDArray[Any], turns: int, mirrored: bool) -> NDArray[Any]:
     return np.ascontiguousarray(part[..., ::-1] if mirrored else part)
 
 
-def held_back_ground(target: Unlabelled) -> tuple[torch.Tensor, torch.Tensor]:
+def held_back_ground(target: Target) -> tuple[torch.Tensor, torch.Tensor]:
     """Standardised blocks (B, N, S, S) that are held back, with what lies around them; and which pixels are theirs."""
     side = target.block_px + 2 * MARGIN_PX
     shown, inside = [], []

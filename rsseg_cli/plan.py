@@ -8,18 +8,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rsseg_cli.classes import ClassScheme
 from rsseg_cli.delivery import check_target
 from rsseg_cli.domain import Crops, Domain, common_gsd, moments_of, open_domain
 from rsseg_cli.errors import RssegError
-from rsseg_cli.folders import Labelled, LabelOptions, find_labelled, find_scenes, match_bands
+from rsseg_cli.folders import Labelled, LabelOptions, find_given, find_labelled, find_scenes, match_bands
 from rsseg_cli.matching import MATCHES, matched
 from rsseg_cli.model_file import read_card
 from rsseg_cli.normalisation import Normalisation
 from rsseg_cli.raster.bands import listed, shared_names
 from rsseg_cli.raster.grid import SAME_GSD
+from rsseg_cli.raster.labels import Labels
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.settings import toml_of
-from rsseg_cli.unlabelled import Unlabelled, open_unlabelled
+from rsseg_cli.target import Target, open_target
 
 MODEL_SUFFIX = ".safetensors"
 WEIGHT_SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin")
@@ -44,6 +46,7 @@ class Request:
     target_bands: str | None = None
     gsd_m: float | None = None
     normalise: str = "robust"
+    target_labels: str | None = None  # of a few places in the target, FILE[:LAYER]
     match: str = "none"  # how the target is brought to the source's statistics
     steps: int | None = None
     minutes: float | None = None
@@ -64,7 +67,7 @@ class Plan:
     bands: tuple[str, ...]
     gsd_m: float | None
     normalisations: Mapping[str, Normalisation]  # of the domain the model is for, by how it is matched to the source
-    target: Unlabelled | None
+    target: Target | None
 
     def to_json(self) -> dict[str, Any]:
         domain = self.domain
@@ -72,6 +75,7 @@ class Plan:
         return {
             "source": [_entry(pair.scene) | {"labels": pair.labels.path} for pair in self.sources],
             "target": [_entry(scene) for scene in self.targets],
+            "target_labels": sorted({part.path for part in self.target.labels if part}) if self.target else [],
             "bands": list(self.bands),
             "gsd_m": self.gsd_m,
             "classes": {name: {"training_pixels": t, "held_back_pixels": held} for name, t, held in counts},
@@ -97,6 +101,11 @@ def check_request(request: Request) -> None:
         raise RssegError(
             f"--method {request.method} adapts to scenes without labels, and there are none",
             "name them with --target DIR, or learn from the source alone: --method source-only",
+        )
+    if request.target_labels and request.method == "source-only":
+        raise RssegError(
+            "--target-labels are for methods that adapt",
+            "choose one with --method; or give the labelled scenes with --source too",
         )
     if request.workdir is not None:
         _check_workdir(request.workdir)
@@ -161,7 +170,8 @@ def make_plan(request: Request) -> Plan:
     _tell_of_sizes(request, gsd_m, domain)
     if not targets:
         return Plan(sources, targets, domain, bands, gsd_m, {"none": domain.normalisations[0]}, None)
-    target = open_unlabelled(targets, gsd_m, request.normalise, request.crops)
+    given = _given(request, domain.scheme)
+    target = open_target(targets, gsd_m, request.normalise, request.crops, given)
     moments = (
         moments_of(target.scenes, target.normalisation),
         moments_of([pair.scene for pair in domain.pairs], domain.normalisations[0]),
@@ -169,6 +179,14 @@ def make_plan(request: Request) -> Plan:
     rules = MATCHES if request.match == "auto" else (request.match,)
     normalisations = {rule: matched(target.normalisation, rule, *moments) for rule in rules}
     return Plan(sources, targets, domain, bands, gsd_m, normalisations, target)
+
+
+def _given(request: Request, scheme: ClassScheme) -> dict[str, Labels]:
+    """What the person has labelled of the target, by the path of its scene."""
+    if request.target_labels is None:
+        return {}
+    options = replace(request.labels, file=request.target_labels)
+    return find_given(request.targets, options, request.target_bands, scheme)
 
 
 def _common_bands(source: Scene, targets: Sequence[Scene]) -> tuple[str, ...]:

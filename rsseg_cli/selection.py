@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from rsseg_cli.normalisation import Normalisation
 from rsseg_cli.patches import held_back_ground
-from rsseg_cli.unlabelled import Unlabelled
+from rsseg_cli.target import Target
 
 CHECKPOINTS = 8
 RULE = "consistency"
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 class Judge:
     """Scores candidates on the held-back ground of the target."""
 
-    def __init__(self, target: Unlabelled, normalisations: Mapping[str, Normalisation], device: str, seed: int) -> None:
+    def __init__(self, target: Target, normalisations: Mapping[str, Normalisation], device: str, seed: int) -> None:
         self.device = device
         grounds = {
             rule: held_back_ground(replace(target, normalisation=found)) for rule, found in normalisations.items()

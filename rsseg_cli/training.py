@@ -21,7 +21,7 @@ from rsseg_models.optimise import Adapter, Report, optimise, typical_seconds
 from rsseg_cli.diary import Diary
 from rsseg_cli.errors import RssegError
 from rsseg_cli.methods import METHODS, SOURCE_ONLY, Ingredients
-from rsseg_cli.patches import Drawer, LabelledCrops, OfBoth, UnlabelledCrops, class_weights
+from rsseg_cli.patches import Drawer, OfBoth, SourceCrops, TargetCrops, class_weights
 from rsseg_cli.plan import Plan, Request
 from rsseg_cli.progress import Track
 from rsseg_cli.selection import CHECKPOINTS, Candidates, Judge
@@ -114,12 +114,12 @@ class Work:
             drawer.close()
 
     def _draw(self, number: int, match: str) -> Callable[[int], Any]:
-        source = LabelledCrops(self.plan.domain, self.request.crops)
+        source = SourceCrops(self.plan.domain, self.request.crops)
         if not self.stages[number].adapts:
             return source
         assert self.plan.target is not None
         target = replace(self.plan.target, normalisation=self.plan.normalisations[match])
-        return OfBoth(source, UnlabelledCrops(target, self.request.crops))
+        return OfBoth(source, TargetCrops(target, self.request.crops))
 
     def judge(self) -> Judge | None:
         """Who compares candidates, where there is more than one."""

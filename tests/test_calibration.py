@@ -15,7 +15,7 @@ from rsseg_cli.calibration import LEAST, MOST, Calibration, as_sure_as, calibrat
 from rsseg_cli.domain import Crops
 from rsseg_cli.folders import find_scenes
 from rsseg_cli.plan import Request, make_plan
-from rsseg_cli.unlabelled import Unlabelled, open_unlabelled
+from rsseg_cli.target import Target, open_target
 from rsseg_cli.validation import Sample
 
 SCENES = Path(__file__).parents[1] / "sample_scenes"
@@ -66,16 +66,16 @@ class Says(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def target() -> Unlabelled:
-    return open_unlabelled(find_scenes([str(SCENES / "target")]), None, "robust", Crops(crop_px=64))
+def target() -> Target:
+    return open_target(find_scenes([str(SCENES / "target")]), None, "robust", Crops(crop_px=64))
 
 
-def of_target(network: nn.Module, target: Unlabelled) -> Calibration:
+def of_target(network: nn.Module, target: Target) -> Calibration:
     """Where nothing is known of the source."""
     return calibrate(network, Sample(1.0), target, "cpu")
 
 
-def test_a_factor_that_is_known_comes_back_without_labels(target: Unlabelled) -> None:
+def test_a_factor_that_is_known_comes_back_without_labels(target: Target) -> None:
     once, twice = (of_target(Says(0.3, factor), target) for factor in (5.0, 10.0))
     assert once.target is not None
     assert twice.target_accuracy == pytest.approx(once.target_accuracy)
@@ -83,7 +83,7 @@ def test_a_factor_that_is_known_comes_back_without_labels(target: Unlabelled) ->
     assert twice.temperature == twice.target
 
 
-def test_a_map_that_changes_with_the_size_is_trusted_less(target: Unlabelled) -> None:
+def test_a_map_that_changes_with_the_size_is_trusted_less(target: Target) -> None:
     firm, shaky = (of_target(Says(grain, 10.0), target) for grain in (0.0, 0.3))
     assert firm.target_accuracy > shaky.target_accuracy + 0.1
     assert firm.temperature < shaky.temperature
@@ -97,14 +97,14 @@ def test_new_ground_is_no_reason_to_be_surer() -> None:
     assert Calibration(1.4, 0.0, 2.2, 0.9).temperature == 2.2
 
 
-def test_new_ground_is_not_thought_easier_than_the_source(target: Unlabelled) -> None:
+def test_new_ground_is_not_thought_easier_than_the_source(target: Target) -> None:
     logits, places = honest(4000)
     found = calibrate(Says(0.0, 10.0), sample_of(logits, places), target, "cpu")
     assert of_target(Says(0.0, 10.0), target).target_accuracy > 0.9
     assert found.target_accuracy == pytest.approx((logits.argmax(axis=1) == places).mean())
 
 
-def test_where_nothing_is_held_back_nothing_is_corrected(target: Unlabelled, caplog) -> None:
+def test_where_nothing_is_held_back_nothing_is_corrected(target: Target, caplog) -> None:
     caplog.set_level("INFO")
     nothing = replace(target, held_back=[replace(held, patches=held.patches * 0) for held in target.held_back])
     found = calibrate(Says(0.0), Sample(1.0), nothing, "cpu")

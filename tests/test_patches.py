@@ -8,7 +8,7 @@ import pytest
 from rsseg_cli.classes import UNLABELLED
 from rsseg_cli.domain import Crops, open_domain
 from rsseg_cli.folders import LabelOptions, find_labelled
-from rsseg_cli.patches import Drawer, LabelledCrops, class_weights
+from rsseg_cli.patches import Drawer, SourceCrops, class_weights
 
 SOURCE = str(Path(__file__).parents[1] / "sample_scenes" / "source")
 CROPS = Crops(crop_px=64, batch=3, seed=5)
@@ -20,7 +20,7 @@ def domain():
 
 
 def drawn(domain, steps: int = 6, start: int = 0, crops: Crops = CROPS):
-    drawer = Drawer(LabelledCrops(domain, crops), steps)
+    drawer = Drawer(SourceCrops(domain, crops), steps)
     try:
         return [drawer(number) for number in range(start, steps)]
     finally:

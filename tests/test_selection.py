@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rsseg_cli.domain import Crops
 from rsseg_cli.folders import find_scenes
 from rsseg_cli.selection import TELLING, Candidates, Judge, overlap
-from rsseg_cli.unlabelled import open_unlabelled
+from rsseg_cli.target import open_target
 
 TARGET = str(Path(__file__).parents[1] / "sample_scenes" / "target")
 
@@ -45,7 +45,7 @@ def one_class() -> Says:
 
 @pytest.fixture
 def judge() -> Judge:
-    target = open_unlabelled(find_scenes([TARGET]), None, "robust", Crops(crop_px=64))
+    target = open_target(find_scenes([TARGET]), None, "robust", Crops(crop_px=64))
     return Judge(target, {"none": target.normalisation}, "cpu", 0)
 
 

@@ -61,6 +61,13 @@ def adapt(
     class_field: ClassField = None,
     where: Where = None,
     background: Background = False,
+    target_labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE[:LAYER]",
+            help="A few labels of the target, if you have some. Nothing else reads labels of the target.",
+        ),
+    ] = None,
     source_bands: Annotated[str | None, typer.Option(metavar="LIST", help="Bands of the source to use.")] = None,
     target_bands: Annotated[str | None, typer.Option(metavar="LIST", help="The same bands in the target.")] = None,
     gsd: Annotated[
@@ -147,6 +154,7 @@ def adapt(
         labels=LabelOptions(
             labels, read_classes(classes) if classes else None, PolygonOptions(class_field, where, background)
         ),
+        target_labels=target_labels,
         source_bands=source_bands,
         target_bands=target_bands,
         gsd_m=gsd,

@@ -1,19 +1,22 @@
-"""Unlabelled: scenes of the target brought to one size on the ground, and split into what is learned from and what is
+"""Target: scenes of the target brought to one size on the ground, and split into what is learned from and what is
 held back, on which candidates are judged without labels. No tensors here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.windows import Window
 
+from rsseg_cli.classes import UNLABELLED
 from rsseg_cli.domain import Crops, at_gsd, normalisation_of
 from rsseg_cli.errors import RssegError
 from rsseg_cli.holdout import HeldBack, block_size
 from rsseg_cli.normalisation import Normalisation
 from rsseg_cli.raster.align import align
 from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.labels import Labels, align_labels
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.raster.tiles import block_count, blocks
 
@@ -27,7 +30,7 @@ MOST_JUDGED_PX = 600_000
 
 
 @dataclass(frozen=True, eq=False)
-class Unlabelled:
+class Target:
     """Scenes of the target ready to be drawn from."""
 
     scenes: list[Scene]
@@ -35,10 +38,22 @@ class Unlabelled:
     held_back: list[HeldBack]  # one a scene
     places: NDArray[np.int32]  # (block, 3): scene, row and column of its first pixel
     block_px: int
+    labels: list[Labels | None]  # one a scene: what the person labelled of it, as places among the source's classes
+    labelled: NDArray[np.int32]  # as `places`, of blocks that hold such labels
+
+    def read_places(self, scene: int, window: Window) -> NDArray[np.uint8]:
+        """Places of the classes; 255 where the person has labelled nothing."""
+        labels = self.labels[scene]
+        return np.full((window.height, window.width), UNLABELLED, np.uint8) if labels is None else labels.read(window)
 
 
-def open_unlabelled(scenes: Sequence[Scene], gsd_m: float | None, rule: str, crops: Crops) -> Unlabelled:
-    """Scenes of a target, some of their ground held back; read in a regular sample of blocks."""
+def open_target(
+    scenes: Sequence[Scene], gsd_m: float | None, rule: str, crops: Crops, given: Mapping[str, Labels] | None = None
+) -> Target:
+    """Scenes of a target, some of their ground held back; read in a regular sample of blocks.
+
+    `given` are labels of a few places, by the path of their scene; such places are not held back.
+    """
     placed = [align(scene, at_gsd(scene, gsd_m)) for scene in scenes]
     grids = [scene.grid for scene in placed]
     block_px = block_size(grids, crops.crop_px)
@@ -49,9 +64,24 @@ def open_unlabelled(scenes: Sequence[Scene], gsd_m: float | None, rule: str, cro
             "leave it out, or check its nodata value",
             file=scenes[0].path,
         )
-    is_held = _chosen(len(seen), block_px, crops.seed)
+    known = [(given or {}).get(scene.path) for scene in scenes]
+    labels = [found and align_labels(found, grid) for found, grid in zip(known, grids, strict=True)]
+    labelled = _blocks_with_labels(labels, block_px)
+    is_held = _chosen(seen, labelled, block_px, crops.seed)
     held_back = [_held_back(grid, seen[is_held & (seen[:, 0] == n), 1:], block_px) for n, grid in enumerate(grids)]
-    return Unlabelled(placed, normalisation_of(placed, rule), held_back, seen[~is_held], block_px)
+    return Target(placed, normalisation_of(placed, rule), held_back, seen[~is_held], block_px, labels, labelled)
+
+
+def _blocks_with_labels(labels: Sequence[Labels | None], block_px: int) -> NDArray[np.int32]:
+    """Of all blocks: labels are few, and each is wanted."""
+    found = [
+        (number, window.row_off, window.col_off)
+        for number, part in enumerate(labels)
+        if part is not None
+        for window in blocks(part.grid, block_px)
+        if (part.read(window) != UNLABELLED).any()
+    ]
+    return np.array(found, np.int32).reshape(-1, 3)
 
 
 def _blocks_with_ground(scenes: Sequence[Scene], block_px: int) -> NDArray[np.int32]:
@@ -68,11 +98,14 @@ def _blocks_with_ground(scenes: Sequence[Scene], block_px: int) -> NDArray[np.in
     return np.array(found, np.int32).reshape(-1, 3)
 
 
-def _chosen(count: int, block_px: int, seed: int) -> NDArray[np.bool_]:
-    """Which blocks are held back; none of a single one."""
-    wanted = min(round(HELD_BACK * count), max(1, MOST_JUDGED_PX // block_px**2))
-    chosen = np.zeros(count, bool)
-    chosen[np.random.default_rng([seed, 13]).permutation(count)[:wanted]] = True
+def _chosen(seen: NDArray[np.int32], labelled: NDArray[np.int32], block_px: int, seed: int) -> NDArray[np.bool_]:
+    """Which blocks are held back, none with labels; none of a single one."""
+    wanted = min(round(HELD_BACK * len(seen)), max(1, MOST_JUDGED_PX // block_px**2))
+    taken = set(map(tuple, labelled.tolist()))
+    order = np.random.default_rng([seed, 13]).permutation(len(seen))
+    free = [number for number in order.tolist() if tuple(seen[number].tolist()) not in taken]
+    chosen = np.zeros(len(seen), bool)
+    chosen[free[:wanted]] = True
     return chosen
 
 
