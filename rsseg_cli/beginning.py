@@ -80,4 +80,7 @@ def _from_model(request: Request, plan: Plan, path: str) -> Beginning:
         f"; {', '.join(new) if fits else f'the head {head}'} starts anew" if new or not fits else "",
         f"; {', '.join(gone)} left out" if gone and fits else "",
     )
-    return Beginning(network, {"init": path, "init_digest": earlier.digest}, knows_all=fits and not new)
+    origin = {"init": path, "init_digest": earlier.digest}
+    if "encoder_weights" in earlier.card.provenance:
+        origin["encoder_weights"] = earlier.card.provenance["encoder_weights"]
+    return Beginning(network, origin, knows_all=fits and not new)

@@ -23,8 +23,9 @@ class Ingredients:
     steps: int
     class_weights: Tensor
     class_shares: Tensor  # of the source
-    pretrained: bool  # whether the network starts from weights
+    pretrained: bool  # whether the encoder started from published weights
     crop_px: int
+    target_norms: bool = False  # whether batch norms are to know the target alone
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,15 @@ def _source_only(settings: SourceOnlySettings, given: Ingredients) -> Adapter[An
 
 
 def _self_training(settings: SelfTrainingSettings, given: Ingredients) -> Adapter[Any]:
-    return SelfTraining(given.network, settings, given.steps, given.class_weights, given.class_shares)
+    return SelfTraining(
+        given.network,
+        settings,
+        given.steps,
+        given.class_weights,
+        given.class_shares,
+        pretrained=given.pretrained,
+        target_norms=given.target_norms,
+    )
 
 
 def _st_dasegnet(settings: StDasegnetSettings, given: Ingredients) -> Adapter[Any]:
@@ -55,6 +64,6 @@ def _st_dasegnet(settings: StDasegnetSettings, given: Ingredients) -> Adapter[An
 SOURCE_ONLY = "source-only"
 METHODS: Mapping[str, Method] = {
     SOURCE_ONLY: Method(SourceOnlySettings, _source_only, 1200, 600),
-    "self-training": Method(SelfTrainingSettings, _self_training, 400, 300),
-    "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 300, 200),
+    "self-training": Method(SelfTrainingSettings, _self_training, 160, 160),
+    "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 160, 160),
 }

@@ -7,7 +7,7 @@ that source-only finds have to be found: a map of one class alone holds together
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,18 @@ State = dict[str, Tensor]
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Way:
+    """How the target is seen."""
+
+    match: str  # how its bands are brought to the source's statistics
+    target_norms: bool = False  # whether batch norms know the target alone; else they are those of training
+
+    def __str__(self) -> str:
+        bands = "as it is" if self.match == "none" else f"with its bands matched by {self.match}"
+        return bands + (", with norms of its own" if self.target_norms else "")
+
+
 class Judge:
     """Scores candidates on the held-back ground of the target."""
 
@@ -57,9 +69,9 @@ class Judge:
     def __bool__(self) -> bool:
         return bool(self.inside.any())
 
-    def score(self, candidate: Kept, match: str) -> float:
+    def score(self, candidate: Kept, way: Way) -> float:
         """Mean over views and classes of how far the map of a view and the map of the scene are one (IoU)."""
-        self.bands, classes = self.grounds[match], candidate.architecture.classes
+        self.bands, classes = self.grounds[way.match], candidate.architecture.classes
         self.plain = plain = self._map(forward_of(candidate, self.device, choose_precision("auto", self.device)))
         found = torch.bincount(plain[self.inside], minlength=classes) / self.inside.sum()
         if self.wanted is None:
@@ -67,6 +79,22 @@ class Judge:
         counted = self.wanted | (found >= LEAST_SHARE)
         scores = [overlap(plain[self.inside], view[self.inside], classes) for view in self._views(candidate)]
         return float(torch.stack(scores)[:, counted].mean())
+
+    def doubt(self, candidate: Kept, way: Way) -> float:
+        """Mean entropy of the classes: how unsure it is.
+
+        It compares ways to see the target by a model that has not learned from it. Where the domains differ by their
+        sensors equal statistics help, where they differ by what lies on the ground they harm as much; brought nearer
+        to what it knows, a scene leaves the model less in doubt. What learned from the target may be sure and wrong.
+        """
+        forward = forward_of(candidate, self.device, choose_precision("auto", self.device))
+        total = 0.0
+        for bands, inside in zip(
+            torch.split(self.grounds[way.match], AT_ONCE), torch.split(self.inside, AT_ONCE), strict=True
+        ):
+            logs = forward(bands).log_softmax(1)
+            total -= float((logs.exp() * logs).sum(1)[inside].sum())
+        return total / int(self.inside.sum())
 
     def shown(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """A few blocks with their surroundings, and what the last candidate made of them."""
@@ -93,20 +121,20 @@ def overlap(one: Tensor, other: Tensor, classes: int) -> Tensor:
 class Candidates:
     """Candidates in the order of their steps, and the one that is best so far.
 
-    Those of step 0 are source-only, first with the target as it is and then with its bands matched to the source's.
+    Those of step 0 are source-only, with the target as it is and seen in the way that was chosen.
     """
 
     scores: list[dict[str, Any]] = field(default_factory=list)
     best: int = 0  # its place among them
     state: State = field(default_factory=dict)  # its weights
 
-    def offer(self, step: int, match: str, score: float, network: Kept) -> None:
+    def offer(self, step: int, way: Way, score: float, network: Kept) -> None:
         highest = max((entry["score"] for entry in self.scores), default=-1.0)
         # What has learned may be a little below the highest; what is only matched has to be above.
         if score > highest or (step and score >= highest - TELLING):
             self.best = len(self.scores)
             self.state = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-        self.scores.append({"step": step, "match": match, "score": score})
+        self.scores.append({"step": step, **asdict(way), "score": score})
 
     @property
     def match(self) -> str:
@@ -115,10 +143,6 @@ class Candidates:
     @property
     def has_learned(self) -> bool:
         return bool(self.scores[self.best]["step"])
-
-    def by_match(self) -> dict[str, float]:
-        """Scores of source-only."""
-        return {entry["match"]: entry["score"] for entry in self.scores if not entry["step"]}
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -8,7 +8,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from rsseg_models.kept import Kept
 from rsseg_models.network import SegmentationNetwork
+from rsseg_models.norms import norms_of, settled
 from rsseg_models.optimise import Adapter, Report, optimise, typical_seconds
 
 from rsseg_cli.diary import Diary
@@ -24,7 +25,8 @@ from rsseg_cli.methods import METHODS, SOURCE_ONLY, Ingredients
 from rsseg_cli.patches import Drawer, OfBoth, SourceCrops, TargetCrops, class_weights
 from rsseg_cli.plan import Plan, Request
 from rsseg_cli.progress import Track
-from rsseg_cli.selection import CHECKPOINTS, Candidates, Judge
+from rsseg_cli.selection import CHECKPOINTS, Candidates, Judge, Way
+from rsseg_cli.target import Target
 from rsseg_cli.validation import seen_windows
 
 CHECKPOINT_EVERY = 100
@@ -33,8 +35,10 @@ LOG_EVERY = 50
 TRIAL_STEPS, TRIAL_S = 8, 4.0
 # Of the time there is, what is planned for; steps may turn out slower than those tried.
 SPARE = 0.95
-# Finding out how sure the model may be takes as long as judging a candidate.
-CALIBRATIONS = 1
+# Source-only is judged as it is and on the way chosen; to find out how sure the model may be takes as long once more.
+OTHER_LOOKS = 3
+# Batches that tell norms what the target is like, and the number of the first.
+SETTLING, SETTLING_CROPS = 8, 20_000_000
 # A model of fewer steps knows next to nothing.
 FEW_STEPS = 50
 # Where crops of the second stage are numbered from, so that they are others.
@@ -81,11 +85,11 @@ class Work:
     device: str
 
     @property
-    def first_match(self) -> str:
-        """How the target is matched to the source before there is anything to choose by."""
-        return next(iter(self.plan.normalisations))
+    def first_way(self) -> Way:
+        """How the target is seen before there is anything to choose by."""
+        return Way(next(iter(self.plan.normalisations)))
 
-    def adapter(self, number: int, steps: int, network: SegmentationNetwork) -> Adapter[Any]:
+    def adapter(self, number: int, steps: int, network: SegmentationNetwork, way: Way) -> Adapter[Any]:
         """The method of a stage before its first step; the same each time."""
         torch.manual_seed(self.request.crops.seed)
         stage, training = self.stages[number], self.plan.domain.training
@@ -94,10 +98,24 @@ class Work:
             steps,
             class_weights(training).to(self.device),
             torch.tensor(training.shares, dtype=torch.float32, device=self.device),
-            bool(self.origin),
+            "encoder_weights" in self.origin if stage.adapts else bool(self.origin),
             self.request.crops.crop_px,
+            way.target_norms,
         )
         return METHODS[stage.method].make(stage.settings, given)
+
+    def ways(self, network: SegmentationNetwork) -> Iterator[tuple[Way, SegmentationNetwork]]:
+        """Each way to see the target, and the network with the norms that go with it."""
+        for match in self.plan.normalisations:
+            yield Way(match), network
+            if norms_of(network):
+                draw = TargetCrops(self._target(match), self.request.crops)
+                bands = (draw(SETTLING_CROPS + number).bands.to(self.device) for number in range(SETTLING))
+                yield Way(match, target_norms=True), settled(copy.deepcopy(network).to(self.device), bands).cpu()
+
+    def _target(self, match: str) -> Target:
+        assert self.plan.target is not None
+        return replace(self.plan.target, normalisation=self.plan.normalisations[match])
 
     def reports(self, number: int, adapter: Adapter[Any], match: str, steps: int, first: int = 0) -> Generator[Report]:
         """Steps of a stage as they are done."""
@@ -117,9 +135,7 @@ class Work:
         source = SourceCrops(self.plan.domain, self.request.crops)
         if not self.stages[number].adapts:
             return source
-        assert self.plan.target is not None
-        target = replace(self.plan.target, normalisation=self.plan.normalisations[match])
-        return OfBoth(source, TargetCrops(target, self.request.crops))
+        return OfBoth(source, TargetCrops(self._target(match), self.request.crops))
 
     def judge(self) -> Judge | None:
         """Who compares candidates, where there is more than one."""
@@ -143,8 +159,9 @@ class Work:
         return replace(pace, steps=tuple(max(1, int(part * steps)) for steps in pace.steps))
 
     def _step_s(self, number: int) -> float:
-        adapter = self.adapter(number, TRIAL_STEPS, self.network)
-        with closing(self.reports(number, adapter, self.first_match, TRIAL_STEPS)) as reports:
+        # Norms that know the target alone cost a pass more: what is expected is the longer way.
+        adapter = self.adapter(number, TRIAL_STEPS, self.network, replace(self.first_way, target_norms=True))
+        with closing(self.reports(number, adapter, self.first_way.match, TRIAL_STEPS)) as reports:
             return typical_seconds(reports, TRIAL_S)
 
     def _scoring_s(self, step_s: float) -> float:
@@ -153,8 +170,12 @@ class Work:
         seconds = 1 + scored_px * step_s / (crops.batch * crops.crop_px**2)
         if judge := self.judge():
             started = time.perf_counter()
-            judge.score(self.network, self.first_match)
-            seconds += (len(self.plan.normalisations) + CHECKPOINTS + CALIBRATIONS) * (time.perf_counter() - started)
+            judge.score(self.network, self.first_way)
+            seconds += (CHECKPOINTS + OTHER_LOOKS) * (time.perf_counter() - started)
+            started = time.perf_counter()
+            for way, network in self.ways(self.network):
+                judge.doubt(network, way)
+            seconds += time.perf_counter() - started
         return seconds
 
     def settings_in_full(self, pace: Pace) -> dict[str, Any]:
@@ -173,7 +194,7 @@ class Learned:
     """What a run ends with."""
 
     network: Kept  # that is delivered
-    match: str  # how the target was matched to the source for it
+    match: str  # how the target's bands are brought to the source's statistics for it
     before: SegmentationNetwork  # of the source alone
     candidates: Candidates | None  # where there was one
     pace: Pace  # with the steps that were done
@@ -184,28 +205,49 @@ class Run:
 
     def __init__(self, work: Work, pace: Pace, diary: Diary | None = None) -> None:
         self.work, self.pace, self.diary = work, pace, diary
-        self.candidates, self.judge, self.match = Candidates(), work.judge(), work.first_match
+        self.candidates, self.judge, self.way = Candidates(), work.judge(), work.first_way
         self._enter(0, work.network)
 
     def _enter(self, number: int, start: SegmentationNetwork) -> None:
+        """A stage, before its first step."""
         self.number, self.start, self.step = number, start, 0
-        self.adapter = self.work.adapter(number, self.pace.steps[number], start)
         self.adapts = self.work.stages[number].adapts
+        self.adapter = self._adapter(start)
+
+    def _adapter(self, network: SegmentationNetwork) -> Adapter[Any]:
+        return self.work.adapter(self.number, self.pace.steps[self.number], network, self.way)
 
     def learn(self, track: Track, deadline: float, save: Callable[["Run"], None]) -> Learned:
         """All that is left of the stages. `save` is called where the run may go on from."""
         while True:
             if self.adapts and not self.candidates.scores:
-                self._offer_start()
+                self._choose_way()
             self._stage(track, deadline, save)
             if self.number == len(self.work.stages) - 1:
                 return self._delivered()
             self._enter(self.number + 1, self._own_network())
             save(self)
 
+    def _choose_way(self) -> None:
+        """Has source-only see the target in every way, and goes on with the one that leaves it least in doubt."""
+        if self.judge is None:
+            return
+        first, least = self.way, math.inf
+        network = self.start
+        self._offer(network)
+        for way, seen in self.work.ways(self.start):
+            doubt = self.judge.doubt(seen, way)
+            logger.debug("%s: doubt %.3f", way, doubt)
+            if doubt < least:
+                self.way, network, least = way, seen, doubt
+        logger.info("the target is seen %s, which leaves source-only least in doubt", self.way)
+        if self.way != first:
+            self._offer(network)
+            self.adapter = self._adapter(network)
+
     def _stage(self, track: Track, deadline: float, save: Callable[["Run"], None]) -> None:
         steps, stage = self.pace.steps[self.number], self.work.stages[self.number]
-        reports = self.work.reports(self.number, self.adapter, self.match, steps, self.step)
+        reports = self.work.reports(self.number, self.adapter, self.way.match, steps, self.step)
         for report in track(reports, stage.method, steps - self.step):
             self.step = report.step
             if self.diary:
@@ -233,25 +275,15 @@ class Run:
         after = sum(n * s for n, s in zip(self.pace.steps[later], self.pace.step_s[later], strict=True))
         return time.monotonic() > deadline - self.pace.scoring_s - after - self.pace.step_s[self.number]
 
-    def _offer_start(self) -> None:
-        """Has source-only judged in every way to match the target to the source; what comes after takes the best."""
-        if self.judge is None:
-            return
-        for rule in self.work.plan.normalisations:
-            self.match = rule
-            self._offer(self.start)
-        self.match = self.candidates.match
-        logger.info("target matched to the source: %s (%s)", self.match, _in_words(self.candidates.by_match()))
-
     def _offer(self, network: Any) -> dict[str, float]:
         """Has a candidate judged."""
         if self.judge is None:
             return {}
-        score = self.judge.score(network, self.match)
-        self.candidates.offer(self.step, self.match, score, network)
+        score = self.judge.score(network, self.way)
+        self.candidates.offer(self.step, self.way, score, network)
         if self.diary:
-            self.diary.note(self.work.stages[self.number].method, self.step, {f"score, match {self.match}": score})
-            self.diary.show(f"{self.step:06d}_{self.match}", *self.judge.shown())
+            self.diary.note(self.work.stages[self.number].method, self.step, {f"score, {self.way}": score})
+            self.diary.show(f"{self.step:06d}_{self.way.match}", *self.judge.shown())
         return {"score": score}
 
     def _own_network(self) -> SegmentationNetwork:
@@ -262,7 +294,7 @@ class Run:
     def _delivered(self) -> Learned:
         last: Any = copy.deepcopy(self.adapter.network).cpu()
         if self.judge is None:
-            return Learned(last, self.match, self.start if self.adapts else last, None, self.pace)
+            return Learned(last, self.way.match, self.start if self.adapts else last, None, self.pace)
         kept = last if self.candidates.has_learned else copy.deepcopy(self.start)
         kept.load_state_dict(self.candidates.state)
         return Learned(kept, self.candidates.match, self.start, self.candidates, self.pace)
@@ -274,7 +306,7 @@ class Run:
             "step": self.step,
             "start": self.start.state_dict() if self.number else None,
             "adapter": self.adapter.state_dict(),
-            "match": self.match,
+            "way": asdict(self.way),
             "candidates": vars(self.candidates),
         }
 
@@ -283,8 +315,9 @@ class Run:
             start = copy.deepcopy(self.work.network)
             start.load_state_dict(state["start"])
             self._enter(state["stage"], start)
+        self.step, self.way, self.candidates = state["step"], Way(**state["way"]), Candidates(**state["candidates"])
+        self.adapter = self._adapter(self.start)
         self.adapter.load_state_dict(state["adapter"])
-        self.step, self.match, self.candidates = state["step"], state["match"], Candidates(**state["candidates"])
 
 
 def _in_words(values: Mapping[str, float]) -> str:

@@ -1,5 +1,6 @@
 """Choosing without labels."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from torch import Tensor, nn
 
 from rsseg_cli.domain import Crops
 from rsseg_cli.folders import find_scenes
-from rsseg_cli.selection import TELLING, Candidates, Judge, overlap
+from rsseg_cli.selection import TELLING, Candidates, Judge, Way, overlap
 from rsseg_cli.target import open_target
 
+AS_IT_IS = Way("none")
 TARGET = str(Path(__file__).parents[1] / "sample_scenes" / "target")
 
 
@@ -50,20 +52,20 @@ def judge() -> Judge:
 
 
 def test_a_map_that_holds_together_wins_over_one_of_chance(judge: Judge) -> None:
-    firm, shaky = judge.score(by_brightness(), "none"), judge.score(by_brightness(1.0), "none")
+    firm, shaky = judge.score(by_brightness(), AS_IT_IS), judge.score(by_brightness(1.0), AS_IT_IS)
     assert 0.4 < firm <= 1
     assert shaky < firm - 0.1
 
 
 def test_a_collapsed_candidate_loses(judge: Judge) -> None:
-    first = judge.score(by_brightness(0.5), "none")
-    assert judge.score(one_class(), "none") <= 1 / 3 + 1e-6
+    first = judge.score(by_brightness(0.5), AS_IT_IS)
+    assert judge.score(one_class(), AS_IT_IS) <= 1 / 3 + 1e-6
     assert first > 0.34
 
 
 def test_scores_are_the_same_each_time(judge: Judge) -> None:
     network = build(Architecture("tiny", ("a", "b", "c", "d"), 3)).eval()
-    assert judge.score(network, "none") == judge.score(network, "none")
+    assert judge.score(network, AS_IT_IS) == judge.score(network, AS_IT_IS)
 
 
 def test_overlap_counts_each_class_for_itself() -> None:
@@ -77,7 +79,7 @@ class TestChoice:
     def chosen(self, *scores: float) -> Candidates:
         candidates = Candidates()
         for step, score in enumerate(scores):
-            candidates.offer(step, "none", score, nn.Linear(1, 1))  # type: ignore[arg-type]
+            candidates.offer(step, AS_IT_IS, score, nn.Linear(1, 1))  # type: ignore[arg-type]
         return candidates
 
     def test_the_best_is_kept(self) -> None:
@@ -95,16 +97,31 @@ class TestChoice:
             "rule": "consistency",
             "step": 0,
             "match": "none",
+            "target_norms": False,
             "score": 0.8,
             "source_only_score": 0.8,
             "verdict": "source-only kept",
         }
 
-    def test_of_ways_to_match_the_target_only_a_better_one_is_taken(self) -> None:
+    def test_source_only_seen_in_another_way_is_taken_where_it_is_better(self) -> None:
         candidates = Candidates()
-        for match, score in (("none", 0.5), ("mean-std", 0.49), ("coral", 0.51)):
-            candidates.offer(0, match, score, nn.Linear(1, 1))  # type: ignore[arg-type]
+        for way, score in ((AS_IT_IS, 0.5), (Way("coral", target_norms=True), 0.51)):
+            candidates.offer(0, way, score, nn.Linear(1, 1))  # type: ignore[arg-type]
         assert candidates.match == "coral"
         assert not candidates.has_learned
-        assert candidates.to_json()["verdict"] == "adapted"
-        assert candidates.by_match() == {"none": 0.5, "mean-std": 0.49, "coral": 0.51}
+        assert candidates.to_json() == {
+            **{"rule": "consistency", "step": 0, "match": "coral", "target_norms": True, "score": 0.51},
+            **{"source_only_score": 0.5, "verdict": "adapted"},
+        }
+
+
+def test_doubt_is_the_mean_entropy_of_what_is_held_back(judge: Judge) -> None:
+    sure = Says(lambda bands: 50 * torch.stack([bands[:, 0], -bands[:, 0], 0 * bands[:, 0]], dim=1))
+    torn = Says(lambda bands: torch.zeros(len(bands), 3, *bands.shape[-2:]))
+    assert judge.doubt(sure, AS_IT_IS) < 0.1
+    assert judge.doubt(torn, AS_IT_IS) == pytest.approx(math.log(3), rel=1e-4)
+
+
+def test_ways_in_words() -> None:
+    assert str(AS_IT_IS) == "as it is"
+    assert str(Way("coral", target_norms=True)) == "with its bands matched by coral, with norms of its own"

@@ -22,7 +22,7 @@ class Domains:
     """A batch of each domain: what a step of a method that adapts learns from."""
 
     source: Batch
-    target: Batch  # its labels are there for the shape alone: no method reads them
+    target: Batch  # labelled where a person has given labels, which is mostly nowhere
 
     def to(self, device: str) -> "Domains":
         return Domains(self.source.to(device), self.target.to(device))

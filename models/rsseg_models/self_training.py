@@ -4,11 +4,12 @@ The parts are known: mixing classes of the source into the target (DACS, Tranhed
 a teacher that is the student's moving average. Thresholds are each class's own: one for all starves what the teacher is
 less sure of.
 
-Labels of target batches are never read.
+Labels of target batches are those that a person gave of a few places; mostly there are none.
 """
 
 import copy
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from rsseg_models.batch import Batch, Domains
 from rsseg_models.errors import ModelError
 from rsseg_models.losses import NO_LABEL, cross_entropy
 from rsseg_models.network import SegmentationNetwork
+from rsseg_models.norms import untracked
 from rsseg_models.optimise import Average, Descent, Schedule
 from rsseg_models.source_only import PRECISIONS, preference
 
@@ -34,10 +36,10 @@ MOST_BALANCE = 3.0
 class Settings:
     """What can be set with --set NAME=VALUE."""
 
-    learning_rate: float = 5e-4
-    """Of the head."""
-    encoder_rate: float = 0.2
-    """Times the learning rate, for the encoder."""
+    learning_rate: float = 2e-3
+    """Of the head, and of an encoder trained from nothing."""
+    pretrained_rate: float = 0.2
+    """Times the learning rate, for an encoder that started from published weights."""
     weight_decay: float = 0.01
     """Pull of weights towards zero."""
     warm_up: float = 0.05
@@ -50,7 +52,7 @@ class Settings:
     """How much of the source's preference for frequent classes is left out of the model: 0 none, 1 all."""
     mixed: float = 1.0
     """Weight of the loss on mixed crops, beside that on the source."""
-    kept: float = 0.5
+    kept: float = 0.8
     """Part of the pixels of each class, the surest, that are learned from."""
     floor: float = 0.4
     """Confidence below which no pixel is learned from, whatever its class."""
@@ -68,7 +70,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name, value, least, most in (
             ("learning_rate", self.learning_rate, 0, 1),
-            ("encoder_rate", self.encoder_rate, 0, 10),
+            ("pretrained_rate", self.pretrained_rate, 0, 10),
             ("weight_decay", self.weight_decay, 0, 1),
             ("warm_up", self.warm_up, 0, 1),
             ("clip", self.clip, 0, 1e9),
@@ -127,10 +129,10 @@ def only_valid(batch: Batch) -> Batch:
     return replace(batch, labels=torch.where(batch.valid, batch.labels, NO_LABEL))
 
 
-def class_mix(source: Batch, target: Batch, trust: Tensor) -> tuple[Batch, Tensor]:
+def class_mix(source: Batch, target: Batch, weights: Tensor) -> tuple[Batch, Tensor]:
     """Half of the classes of each source crop, rounded up, pasted on a target crop; and what each pixel weighs.
 
-    Labels lie on valid pixels alone. Weights are 1 where the source's are and `trust` (B,) where the target's are.
+    Labels lie on valid pixels alone. Weights are 1 where the source's are, and those given (B, H, W) on the target.
     """
     # Batches need not be of one size.
     order = torch.arange(len(target.labels), device=target.labels.device) % len(source.labels)
@@ -141,7 +143,7 @@ def class_mix(source: Batch, target: Batch, trust: Tensor) -> tuple[Batch, Tenso
         pasted | target.valid,
         torch.where(pasted, labels, target.labels),
     )
-    return mixed, torch.where(pasted, 1, trust[:, None, None])
+    return mixed, torch.where(pasted, 1, weights)
 
 
 def _half_of_classes(labels: Tensor) -> Tensor:
@@ -178,6 +180,13 @@ def _convolve(planes: Tensor, kernels: Tensor) -> Tensor:
     return functional.conv2d(down, weight[..., None, :], padding=(0, reach), groups=len(weight)).view_as(planes)
 
 
+def with_given(given: Batch, taught: Batch, trust: Tensor) -> tuple[Batch, Tensor]:
+    """The taught target, with labels that a person gave in place of the teacher's; and what each pixel weighs."""
+    known = (given.labels != NO_LABEL) & given.valid
+    labels = torch.where(known, given.labels, taught.labels)
+    return replace(taught, labels=labels), torch.where(known, 1, trust[:, None, None])
+
+
 class SelfTraining:
     """Learns from the source and from the teacher's labels; the teacher, a moving average, is what is kept."""
 
@@ -188,8 +197,11 @@ class SelfTraining:
         steps: int,
         class_weights: Tensor | None = None,
         class_shares: Tensor | None = None,
+        *,
+        pretrained: bool = False,
+        target_norms: bool = False,  # whether norms keep the statistics of the target alone
     ) -> None:
-        self.settings = settings
+        self.settings, self.target_norms = settings, target_norms
         self.student = network.train()
         self.network = copy.deepcopy(network)
         self.average = Average(self.student, self.network, settings.average)
@@ -199,8 +211,9 @@ class SelfTraining:
         # Added while learning and not kept, as in source-only.
         self.preference = 0.0 if class_shares is None else settings.balance * preference(class_shares)
         self.precision = torch.bfloat16 if settings.precision == "bfloat16" else None
+        encoder_rate = settings.learning_rate * (settings.pretrained_rate if pretrained else 1.0)
         self.descent = Descent(
-            [(network.encoder, settings.learning_rate * settings.encoder_rate), (network.head, settings.learning_rate)],
+            [(network.encoder, encoder_rate), (network.head, settings.learning_rate)],
             Schedule(steps, round(settings.warm_up * steps)),
             settings.weight_decay,
             settings.clip,
@@ -209,12 +222,13 @@ class SelfTraining:
     def step(self, batch: Domains, number: int) -> dict[str, Tensor]:
         source = only_valid(batch.source)
         target, trust = self.taught(batch.target)
-        mixed, weights = class_mix(source, target, trust)
+        mixed, weights = class_mix(source, *with_given(batch.target, target, trust))
         mixed = blur(vary_colours(mixed, self.settings.jitter), self.settings.blur)
-        logits = self._logits(self.student, source) + self.preference
-        on_source = cross_entropy(logits, source.labels, self.class_weights)
-        balance = self.confidences.class_weights(self.settings.rare)
-        on_mixed = cross_entropy(self._logits(self.student, mixed), mixed.labels, balance, weights)
+        with self._norms_aside(batch.target):
+            logits = self._logits(self.student, source) + self.preference
+            on_source = cross_entropy(logits, source.labels, self.class_weights)
+            balance = self.confidences.class_weights(self.settings.rare)
+            on_mixed = cross_entropy(self._logits(self.student, mixed), mixed.labels, balance, weights)
         self.descent.minimise(on_source + self.settings.mixed * on_mixed, number)
         self.average.update(number)
         return {"source": on_source.detach(), "mixed": on_mixed.detach(), "kept": trust.mean()}
@@ -228,6 +242,14 @@ class SelfTraining:
         sure &= target.valid & (confidence >= self.settings.floor)
         trust = sure.sum((1, 2)) / target.valid.sum((1, 2)).clamp(min=1)
         return replace(target, labels=torch.where(sure, labels, NO_LABEL)), trust
+
+    def _norms_aside(self, target: Batch) -> AbstractContextManager[None]:
+        """What is learned from leaves no trace in the norms where they are to know the target alone."""
+        if not self.target_norms:
+            return nullcontext()
+        with torch.no_grad():
+            self._logits(self.student, target)
+        return untracked(self.student)
 
     def _logits(self, network: nn.Module, batch: Batch) -> Tensor:
         enabled = self.precision is not None

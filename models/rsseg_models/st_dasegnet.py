@@ -25,6 +25,7 @@ from rsseg_models.batch import Batch, Domains
 from rsseg_models.errors import ModelError
 from rsseg_models.losses import NO_LABEL, cross_entropy
 from rsseg_models.network import SegmentationNetwork
+from rsseg_models.norms import untracked
 from rsseg_models.optimise import Average, Descent, Schedule
 from rsseg_models.source_only import PRECISIONS
 from rsseg_models.st_dasegnet_modules import (
@@ -39,7 +40,6 @@ from rsseg_models.st_dasegnet_modules import (
     decode,
     fitting_depth,
     spatial_softmax,
-    untracked,
 )
 
 CHOICES = {
@@ -187,6 +187,16 @@ def pseudo_labels(logits: Tensor, valid: Tensor, class_weights: Tensor | None, s
     return PseudoLabels(labels.masked_fill(~valid, NO_LABEL), weights, quality)
 
 
+def with_given(pseudo: PseudoLabels, given: Tensor) -> PseudoLabels:
+    """Labels that a person gave count in full, in place of what a teacher says."""
+    known = given != NO_LABEL
+    return replace(
+        pseudo,
+        labels=torch.where(known, given, pseudo.labels),
+        weights=torch.where(known, pseudo.weights.new_ones(()), pseudo.weights),
+    )
+
+
 def rarity(shares: Tensor) -> Tensor:
     """Weights of classes from their shares of the source: up to 2 for rare ones, 1 for the others."""
     usual = shares[shares > 0].median()
@@ -280,7 +290,9 @@ class StDasegnet:
             with untracked(self.network):
                 of_source, _, on_source = self.network.see(source.bands, source.valid)
             of_target, levels, on_target = self.network.see(target.bands, target.valid)
-            taught = self.taught(self.teachers.logits(target.bands, of_target, levels, on_target), target.valid)
+            said = self.teachers.logits(target.bands, of_target, levels, on_target)
+            one, other = self.taught(said, target.valid)
+            taught = with_given(one, target.labels), with_given(other, target.labels)
             adversary = self.fooling(of_source, of_target)
         of_labels, of_teachers = self.supervised(on_source, source.labels), learned(on_target, taught)
         settings = self.settings

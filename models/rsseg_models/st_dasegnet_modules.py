@@ -4,20 +4,20 @@ Zhao et al., JAG 2024, arXiv 2301.05526.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from rsseg_models.encoder import Levels
 from rsseg_models.errors import ModelError
 from rsseg_models.network import HEADS, SegmentationNetwork
+from rsseg_models.norms import untracked
 
 # A map or logits of one image, as the source's student and as the target's student have it.
 Pair = tuple[Tensor, Tensor]
@@ -225,20 +225,6 @@ def pooled(valid: Tensor, strides: Sequence[int]) -> tuple[Tensor, ...]:
     height, width = valid.shape[-2:]
     padded = functional.pad(valid.float()[:, None], (0, -width % cell, 0, -height % cell))
     return tuple(functional.max_pool2d(padded, stride)[:, 0] > 0 for stride in strides)
-
-
-@contextmanager
-def untracked(module: nn.Module) -> Iterator[None]:
-    """Norms still use the statistics of a batch, and do not remember them."""
-    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
 
 
 # 3. The adversary's parts.

@@ -1,4 +1,4 @@
-"""Self-training: what is pasted, kept and trusted; what is never read; and that it helps."""
+"""Self-training: what is pasted, kept and trusted; what a person gave; and that it helps."""
 
 import copy
 from dataclasses import replace
@@ -19,6 +19,7 @@ from rsseg_models.self_training import (
     class_mix,
     only_valid,
     vary_colours,
+    with_given,
 )
 from torch import Tensor
 
@@ -38,8 +39,12 @@ def world(seed: int, shifted: bool = False) -> Batch:
     return Batch(bands, torch.ones(4, 32, 32, dtype=torch.bool), labels)
 
 
+def unlabelled(batch: Batch) -> Batch:
+    return replace(batch, labels=torch.full_like(batch.labels, NO_LABEL))
+
+
 def draw(number: int) -> Domains:
-    return Domains(world(number), world(1000 + number, shifted=True))
+    return Domains(world(number), unlabelled(world(1000 + number, shifted=True)))
 
 
 def network() -> SegmentationNetwork:
@@ -47,9 +52,10 @@ def network() -> SegmentationNetwork:
     return build(Architecture("tiny", ("red", "green", "blue"), 3, width=16))
 
 
-def adapter(start: SegmentationNetwork | None = None, steps: int = STEPS, **chosen: float | str) -> SelfTraining:
-    settings = replace(Settings(), **chosen)
-    return SelfTraining(start or network(), settings, steps)
+def adapter(
+    start: SegmentationNetwork | None = None, steps: int = STEPS, target_norms: bool = False, **chosen: float | str
+) -> SelfTraining:
+    return SelfTraining(start or network(), replace(Settings(), **chosen), steps, target_norms=target_norms)
 
 
 def assert_same(one: SelfTraining, other: SelfTraining) -> None:
@@ -119,7 +125,7 @@ def scene(classes: tuple[int, ...], value: float) -> Batch:
 def test_half_of_the_classes_are_pasted_with_their_labels() -> None:
     source, target = scene((0, 1, 2, 3), 5.0), scene((9, 8, 9, 8), -5.0)
     torch.manual_seed(0)
-    mixed, weights = class_mix(source, target, torch.tensor([0.25, 0.5]))
+    mixed, weights = class_mix(source, target, torch.tensor([0.25, 0.5])[:, None, None].expand(2, 8, 16))
     for crop in range(2):
         pasted = mixed.labels[crop] < 4
         chosen = set(mixed.labels[crop][pasted].tolist())
@@ -135,14 +141,14 @@ def test_half_of_the_classes_are_pasted_with_their_labels() -> None:
 def test_crops_draw_classes_of_their_own() -> None:
     source, target = scene((0, 1, 2, 3), 5.0), scene((9, 9, 9, 9), -5.0)
     torch.manual_seed(0)
-    drawn = [class_mix(source, target, torch.ones(2))[0].labels for _ in range(8)]
+    drawn = [class_mix(source, target, torch.ones(2, 8, 16))[0].labels for _ in range(8)]
     assert any(not torch.equal(first, second) for first, second in drawn)
     assert any(not torch.equal(drawn[0], other) for other in drawn)
 
 
 def test_nothing_is_pasted_where_the_source_shows_nothing_or_has_no_label() -> None:
     source, target = scene((0, 0, NO_LABEL, NO_LABEL), 5.0), scene((9, 9, 9, 9), -5.0)
-    mixed, _ = class_mix(source, target, torch.ones(2))
+    mixed, _ = class_mix(source, target, torch.ones(2, 8, 16))
     # The one class there is; column 1 shows nothing in either.
     assert (mixed.labels[:, :, 8:] == 9).all()
     assert (mixed.labels[:, :, 2:8] == 0).all()
@@ -153,7 +159,7 @@ def test_nothing_is_pasted_where_the_source_shows_nothing_or_has_no_label() -> N
 
 def test_a_source_without_labels_leaves_the_target_alone() -> None:
     source, target = scene((NO_LABEL,) * 4, 5.0), scene((9, 8, 9, 8), -5.0)
-    mixed, _ = class_mix(source, target, torch.ones(2))
+    mixed, _ = class_mix(source, target, torch.ones(2, 8, 16))
     assert torch.equal(mixed.bands, target.bands)
     assert torch.equal(mixed.labels, target.labels)
 
@@ -161,7 +167,7 @@ def test_a_source_without_labels_leaves_the_target_alone() -> None:
 def test_a_smaller_source_batch_is_used_again() -> None:
     source, target = scene((0, 1, 2, 3), 5.0), scene((9, 9, 9, 9), -5.0)
     one = Batch(source.bands[:1], source.valid[:1], source.labels[:1])
-    mixed, _ = class_mix(one, target, torch.ones(2))
+    mixed, _ = class_mix(one, target, torch.ones(2, 8, 16))
     assert ((mixed.labels < 4).sum((1, 2)) > 0).all()
 
 
@@ -230,17 +236,30 @@ def test_labels_of_the_source_where_it_shows_nothing_change_nothing() -> None:
     assert_same(one, other)
 
 
-def test_labels_of_the_target_are_never_read() -> None:
-    def poisoned(number: int) -> Domains:
-        domains = draw(number)
-        wrong = torch.full_like(domains.target.labels, 10**6)
-        return replace(domains, target=replace(domains.target, labels=wrong))
+def test_labels_that_a_person_gave_count_in_full_and_in_place_of_the_teachers() -> None:
+    given, taught = world(5), world(6)
+    given.labels[:, :16] = NO_LABEL
+    given.valid[:, :, :4] = False
+    target, weights = with_given(given, taught, torch.tensor([0.1, 0.2, 0.3, 0.4]))
+    known = given.valid.clone()
+    known[:, :16] = False
+    assert torch.equal(target.labels[known], given.labels[known])
+    assert torch.equal(target.labels[~known], taught.labels[~known])
+    assert (weights[known] == 1).all()
+    assert torch.equal(weights[:, 0, 0], torch.tensor([0.1, 0.2, 0.3, 0.4]))
 
-    clean, other = adapter(), adapter()
-    list(optimise(clean, draw, STEPS, seed=0))
-    list(optimise(other, poisoned, STEPS, seed=0))
-    assert_same(clean, other)
-    assert torch.equal(clean.confidences.counts, other.confidences.counts)
+
+def test_norms_of_the_target_know_nothing_of_the_source() -> None:
+    def statistics(offset: float) -> list[Tensor]:
+        method = adapter(learning_rate=0.0, target_norms=True)
+        for number in range(2):
+            domains = draw(number)
+            source = replace(domains.source, bands=domains.source.bands + offset)
+            method.step(replace(domains, source=source), number)
+        return [value for name, value in method.student.state_dict().items() if "running" in name]
+
+    for one, other in zip(statistics(0.0), statistics(9.0), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_the_teacher_gets_no_gradient_and_follows_the_student() -> None:
@@ -276,7 +295,7 @@ def test_the_loss_on_mixed_crops_trusts_the_teacher_in_part_and_balances_classes
     found = method.step(domains, 0)["mixed"]
     taught, trust = other.taught(domains.target)
     torch.manual_seed(3)
-    mixed, weights = class_mix(domains.source, taught, trust)
+    mixed, weights = class_mix(domains.source, taught, trust[:, None, None].expand(4, 32, 32))
     assert 0.2 < trust.mean() < 0.8
     with torch.no_grad():
         likely = other.student(mixed.bands).log_softmax(1)
@@ -307,7 +326,7 @@ def test_what_is_kept_is_the_network_described() -> None:
 
 def test_crops_that_show_nothing_are_survived() -> None:
     def nothing(number: int) -> Domains:
-        target = world(number, shifted=True)
+        target = unlabelled(world(number, shifted=True))
         return Domains(world(number), Batch(torch.zeros_like(target.bands), ~target.valid, target.labels))
 
     reports = list(optimise(adapter(), nothing, 2, seed=0))
@@ -352,11 +371,18 @@ def test_the_teachers_labels_teach_what_the_source_does_not_know() -> None:
     list(optimise(first, lambda number: hinted(number, False), 40, seed=0))
 
     def both(number: int) -> Domains:
-        return Domains(hinted(number, False), hinted(1000 + number, True))
+        return Domains(hinted(number, False), unlabelled(hinted(1000 + number, True)))
 
     start, unseen, reached = first.network.requires_grad_(True), hinted(902, True), []
     for mixed in (0.0, 3.0):
-        chosen = {"learning_rate": 2e-3, "average": 0.9, "jitter": 0.0, "floor": 0.0}
+        chosen = {
+            "learning_rate": 2e-3,
+            "pretrained_rate": 0.2,
+            "kept": 0.5,
+            "average": 0.9,
+            "jitter": 0.0,
+            "floor": 0.0,
+        }
         method = adapter(copy.deepcopy(start), 20, mixed=mixed, **chosen)
         list(optimise(method, both, 20, seed=0))
         reached.append(accuracy(method.network, unseen))

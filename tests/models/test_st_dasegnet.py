@@ -10,10 +10,13 @@ import torch
 from rsseg_models.batch import Batch, Domains
 from rsseg_models.errors import ModelError
 from rsseg_models.heads import AllMlpHead
+from rsseg_models.losses import NO_LABEL
 from rsseg_models.network import HEADS, Architecture, SegmentationNetwork, build, count_parameters
+from rsseg_models.norms import untracked
 from rsseg_models.optimise import Average
 from rsseg_models.st_dasegnet import (
     PAPER,
+    PseudoLabels,
     Settings,
     StDasegnet,
     adapted,
@@ -21,6 +24,7 @@ from rsseg_models.st_dasegnet import (
     pseudo_labels,
     rarity,
     taken_for,
+    with_given,
 )
 from rsseg_models.st_dasegnet_modules import (
     Discriminator,
@@ -33,7 +37,6 @@ from rsseg_models.st_dasegnet_modules import (
     left_of,
     pooled,
     spatial_softmax,
-    untracked,
 )
 from torch import Tensor, nn
 
@@ -68,7 +71,11 @@ def crops(seed: int = 0, shift: float = 0.0) -> Batch:
 
 
 def domains(number: int = 0) -> Domains:
-    return Domains(crops(number), crops(100 + number, shift=0.5))
+    return Domains(crops(number), unlabelled(crops(100 + number, shift=0.5)))
+
+
+def unlabelled(batch: Batch) -> Batch:
+    return replace(batch, labels=torch.full_like(batch.labels, NO_LABEL))
 
 
 def network(head: str = "all-mlp") -> SegmentationNetwork:
@@ -448,7 +455,7 @@ def test_without_the_target_losses_the_target_moves_nothing() -> None:
         taught = method(quiet)
         for number in range(2):
             torch.manual_seed(number)
-            taught.step(Domains(crops(number), crops(7 + shift)), number)
+            taught.step(Domains(crops(number), unlabelled(crops(7 + shift))), number)
         kept.append({name: p.detach() for name, p in taught.network.named_parameters()})
     assert same(*kept)
 
@@ -498,14 +505,11 @@ def test_crops_with_nothing_in_them_do_no_harm() -> None:
     assert all(value.isfinite().all() for value in taught.network.state_dict().values())
 
 
-def test_labels_of_the_target_are_not_looked_at() -> None:
-    kept = []
-    for label in (0, 2):
-        batch, taught = domains(), method(replace(EAGER, learning_rate=1e-3))
-        torch.manual_seed(0)
-        taught.step(replace(batch, target=replace(batch.target, labels=torch.full_like(batch.target.labels, label))), 0)
-        kept.append(weights(taught.network))
-    assert same(*kept)
+def test_labels_that_a_person_gave_count_in_full() -> None:
+    pseudo = PseudoLabels(torch.tensor([[0, 1, 1]]), torch.tensor([[0.2, 0.3, 0.4]]), torch.tensor(0.5))
+    found = with_given(pseudo, torch.tensor([[2, NO_LABEL, 0]]))
+    assert found.labels.tolist() == [[2, 1, 0]]
+    torch.testing.assert_close(found.weights, torch.tensor([[1.0, 0.3, 1.0]]))
 
 
 def test_norms_keep_the_statistics_of_the_target() -> None:
