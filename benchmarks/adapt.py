@@ -180,6 +180,7 @@ def run(job: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     from rsseg_cli.adaptation import prepare
     from rsseg_cli.plan import make_plan
     from rsseg_cli.progress import untracked
+    from rsseg_cli.selection import Way
     from rsseg_cli.training import Pace, Run
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
@@ -202,22 +203,24 @@ def run(job: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     if job["method"] == "continued":
         request = replace(request, steps=_steps_in_the_time_of("self-training", request))
     work = prepare(request, plan)
-    seen = {(0, rule): truth.counts(source, rule) for rule in plan.normalisations}
+    seen = {(0, work.first_way): before}
 
     def look(run: Run) -> None:
-        if run.candidates.scores and run.candidates.scores[-1]["step"] == run.step:
-            seen[run.step, run.match] = truth.counts(run.adapter.network, run.match)
+        which = run.step, run.way
+        if run.candidates.scores and run.candidates.scores[-1]["step"] == run.step and which not in seen:
+            seen[which] = truth.counts(run.adapter.network, run.way.match)
 
     truth.seconds = 0.0
-    pace = Pace(tuple(stage.steps for stage in work.stages))
-    judging, started = _timed_judge(work), time.perf_counter()
+    pace, started = Pace(tuple(stage.steps for stage in work.stages)), time.perf_counter()
     learned = Run(work, pace).learn(untracked, float("inf"), look)
     seconds = time.perf_counter() - started - truth.seconds
     candidates: list[dict[str, Any]] = []
     if learned.candidates is None:
         delivered, step = truth.counts(learned.network, learned.match), pace.steps[0]
     else:
-        found = [(int(entry["step"]), str(entry["match"])) for entry in learned.candidates.scores]
+        found = [
+            (int(entry["step"]), Way(entry["match"], entry["target_norms"])) for entry in learned.candidates.scores
+        ]
         step, delivered = found[learned.candidates.best][0], seen[found[learned.candidates.best]]
         candidates = [
             entry | {"miou": truth.figures(seen[which])["miou"]}
@@ -228,7 +231,6 @@ def run(job: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     return entry | {
         "steps": sum(learned.pace.steps),
         "seconds": seconds,
-        "judging_s": judging,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "delivered": truth.figures(delivered),
         "delivered_step": step,
@@ -289,15 +291,6 @@ def _steps_in_the_time_of(method: str, request: Any) -> int:
     other = prepare(replace(request, method=method, settings={}), plan).pace(float("inf"))
     own = prepare(replace(request, steps=1), plan).pace(float("inf"))
     return max(1, round(other.steps[-1] * other.step_s[-1] / own.step_s[-1]))
-
-
-def _timed_judge(work: Any) -> float:
-    judge = work.judge()
-    if judge is None:
-        return 0.0
-    started = time.perf_counter()
-    judge.score(work.network, "none")
-    return time.perf_counter() - started
 
 
 def _load(path: Path) -> Any:

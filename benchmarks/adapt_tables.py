@@ -26,7 +26,10 @@ def entries(path: Path) -> list[Entry]:
 def line(entry: Entry) -> str:
     """One run in short."""
     before, after = entry["source_only"]["miou"], entry["delivered"]["miou"]
-    ending = [f"{c['step']:.0f} {c['match']}: {c['score']:.3f}, {c['miou']:.3f}" for c in entry.get("candidates", ())]
+    ending = [
+        f"{c['step']:.0f} {c['match']}{'*' * c['target_norms']}: {c['score']:.3f}, {c['miou']:.3f}"
+        for c in entry.get("candidates", ())
+    ]
     return (
         f"{entry['pair']} | {entry['method']} {entry['set'] or ''} | {entry['seed']} | {before:.3f} -> {after:.3f} | "
         + ("; ".join(ending))

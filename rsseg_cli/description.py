@@ -233,9 +233,20 @@ def _model_lines(found: dict[str, Any]) -> list[str]:
         f"  bands   {', '.join(architecture['bands'])}; {found['normalisation']['rule']} normalisation",
         f"  pixels {_ground(found['gsd_m']) or ' of no known size'}",
         f"  score   mIoU {miou:.4f} on source ground held back from training" if miou is not None else "  score   none",
+        *(f"  chosen  {line}" for line in _chosen(scores.get("selected"))),
         f"  sure    {_sure(found.get('temperature', 1.0))}",
         *(f"  class   {c['id']} {c['name']} {c['color']}" for c in found["classes"]),
         f"  weights sha256 {found['digest']}",
+    ]
+
+
+def _chosen(selected: dict[str, Any] | None) -> list[str]:
+    """What of an adapted model was delivered, by the judgement without labels."""
+    if selected is None:
+        return []
+    return [
+        f"{selected['verdict']}, step {selected['step']}, bands matched: {selected['match']}; score "
+        f"{selected['score']:.3f} on target ground held back, source-only {selected['source_only_score']:.3f}"
     ]
 
 

@@ -222,6 +222,7 @@ class Run:
         while True:
             if self.adapts and not self.candidates.scores:
                 self._choose_way()
+                save(self)
             self._stage(track, deadline, save)
             if self.number == len(self.work.stages) - 1:
                 return self._delivered()

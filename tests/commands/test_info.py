@@ -167,3 +167,13 @@ def test_a_model_says_how_its_confidence_is_corrected(rsseg, tmp_path: Path) -> 
     assert "confidence is corrected by a temperature of 1.35" in rsseg("info", path).stdout
     (found,) = described(rsseg("info", path, "--json"))
     assert found["temperature"] == 1.346
+
+
+def test_an_adapted_model_says_what_was_delivered(rsseg, tmp_path: Path) -> None:
+    bundle = load_bundle(save_untrained(tmp_path / "m.safetensors"))
+    selected = {"rule": "consistency", "step": 40, "match": "coral", "target_norms": True, "score": 0.612}
+    selected |= {"source_only_score": 0.5, "verdict": "adapted"}
+    card = replace(bundle.card, scores={**bundle.card.scores, "selected": selected})
+    save_bundle(tmp_path / "adapted.safetensors", card, bundle.network)
+    said = rsseg("info", tmp_path / "adapted.safetensors").stdout
+    assert "adapted, step 40, bands matched: coral; score 0.612 on target ground held back, source-only 0.500" in said
