@@ -64,7 +64,10 @@ def show(results: Path, parts: Sequence[str], tag: str | None) -> None:
 def _show_real(lines: Lines) -> None:
     counted = [line for line in lines if line["counts"]]
     head = ("method", "AUC", "AP", "F1", "best F1", "spread of AUC", "wall s", "CPU s", "peak MiB", "seeds")
-    _table(head, [_over_pairs(setting, its) for setting, its in _by(counted, "setting").items()])
+    pairs = set(_by(counted, "pair"))
+    # Of some pairs only, a mean would not compare with the others.
+    complete = {setting: its for setting, its in _by(counted, "setting").items() if set(_by(its, "pair")) == pairs}
+    _table(head, [_over_pairs(setting, its) for setting, its in complete.items()])
     settings = list(_by(lines, "setting"))
     rows = []
     for group, its in _by(lines, _group).items():
@@ -104,7 +107,7 @@ def _show_simulated(lines: Lines) -> None:
 def _rows(lines: Lines, by: str, form: str) -> list[list[str]]:
     rows = []
     for setting, of_setting in _by(lines, "setting").items():
-        for value, its in _by(of_setting, by).items():
+        for value, its in sorted(_by(of_setting, by).items()):
             ratios = np.array([line["share"] / line["true_share"] for line in its])
             within = np.mean((ratios >= 0.5) & (ratios <= 2))
             shares = (np.median(ratios), ratios.min(), ratios.max())

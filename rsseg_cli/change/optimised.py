@@ -64,8 +64,9 @@ class Fusion:
     def distance(self, classical: Values, logits: Values) -> Values:
         fused = np.log(classical + TINY) + self.weight * (logits - self.middle)
         scaled = np.interp(fused, self.fused, self.classical)
-        # Beyond what was sampled, a step is a step.
-        scaled += np.minimum(fused - self.fused[0], 0) + np.maximum(fused - self.fused[-1], 0)
+        # Beyond what was sampled, a step is as wide as those within are on average.
+        step = np.ptp(self.classical) / np.ptp(self.fused)
+        scaled += step * (np.minimum(fused - self.fused[0], 0) + np.maximum(fused - self.fused[-1], 0))
         return np.asarray(np.exp(scaled), np.float32)
 
 

@@ -279,12 +279,14 @@ def test_what_was_learned_and_the_classical_distance_both_count() -> None:
     assert (np.diff(fusion.distance(np.exp(rising / 10), middle)) > 0).all()
 
 
-def test_beyond_what_was_sampled_a_step_is_a_step() -> None:
+@pytest.mark.parametrize("trust", [1.0, 50.0])
+def test_beyond_what_was_sampled_steps_are_as_wide_as_within(trust: float) -> None:
+    """However much is added up, what stands out does not get so far that no histogram of distances holds it."""
     classical, logits = measured()
-    fusion = Fusion.of(classical, logits, 1.0)
-    far = fusion.distance(np.asarray([1e3, 1e4, 1e-4, 1e-5], np.float32), np.full(4, np.median(logits), np.float32))
-    assert far[1] / far[0] == pytest.approx(10, rel=0.01)
-    assert far[2] / far[3] == pytest.approx(10, rel=0.15)
+    fusion = Fusion.of(classical, logits, trust)
+    once, twice = logits.max() + np.ptp(fusion.fused) / fusion.weight * np.arange(1, 3, dtype=np.float32)
+    apart = np.log(fusion.distance(np.full(2, classical.max()), np.asarray([once, twice])))
+    assert apart[1] - apart[0] == pytest.approx(np.ptp(fusion.classical), rel=1e-3)
 
 
 def test_ties_are_no_trouble() -> None:

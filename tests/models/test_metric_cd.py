@@ -132,11 +132,18 @@ def test_a_pixel_is_looked_at_by_itself() -> None:
 
 def test_the_level_that_tells_known_changes_comes_to_count() -> None:
     found = learn(sample(), Settings(steps=100))
-    weights = found.network.linear.weight.detach()[0].abs()
+    weights = found.network.linear.weight.detach()[0]
     assert weights[0] > 3 * weights[1:].max()
     held = known(seed=5)
     right = (found.network(held.levels) > 0) == held.changed
-    assert right.float().mean() > 0.85
+    assert right.float().mean() > 0.8
+
+
+def test_what_is_farther_apart_never_speaks_against_change() -> None:
+    contrary = known(sign=-1.0)
+    found = learn(replace(sample(contrary), known=contrary), Settings(steps=100))
+    assert found.steps > CHECK_EVERY
+    assert (found.network.linear.weight >= 0).all()
 
 
 def test_the_pair_as_it_is_has_a_say() -> None:
