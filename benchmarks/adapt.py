@@ -178,7 +178,7 @@ def run(job: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from rsseg_cli.adaptation import prepare
-    from rsseg_cli.plan import make_plan
+    from rsseg_cli.plan import CROP_PX, make_plan
     from rsseg_cli.progress import untracked
     from rsseg_cli.selection import Way
     from rsseg_cli.training import Pace, Run
@@ -193,6 +193,8 @@ def run(job: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     if job["method"] != "oracle":
         request = replace(request, init=str(_source_model(pair, job, options)), encoder=None, encoder_weights=None)
         request = replace(request, method=method, settings=settings | job["set"], match=_match(job["method"]))
+        crop_px = max(pair.crop_px, CROP_PX.get(method, 0))
+        request = replace(request, crops=replace(request.crops, crop_px=crop_px))
     plan = make_plan(request)
     truth = Truth(pair.truth, pair, plan)
     source = _load(_source_model(pair, job, options))

@@ -39,20 +39,22 @@ def prepare(request: Request, plan: Plan) -> Work:
     torch.manual_seed(request.crops.seed)
     begin = first_network(request, plan)
     with in_words():
-        stages = _stages(request, begin, device)
-    return Work(request, plan, begin.network, begin.origin, stages, device)
+        work = Work(request, plan, begin.network, begin.origin, _stages(request, begin, device), device)
+        # What the last stage cannot do is better said now than after the first.
+        work.adapter(len(work.stages) - 1, 1, begin.network, work.first_way)
+    return work
 
 
 def _stages(request: Request, begin: Beginning, device: str) -> tuple[Stage, ...]:
     """What is done one after the other; a model of the source that is there already is not learned again."""
     has_weights = bool(begin.origin)
+    if request.method == SOURCE_ONLY:
+        return (_stage(SOURCE_ONLY, request.settings, request.steps, has_weights, device),)
     of_source = {
         name.removeprefix(OF_SOURCE): value for name, value in request.settings.items() if name.startswith(OF_SOURCE)
     }
     own = {name: value for name, value in request.settings.items() if not name.startswith(OF_SOURCE)}
     last = _stage(request.method, own, request.steps, has_weights, device)
-    if not last.adapts:
-        return (last,)
     if begin.knows_all and not of_source:
         logger.info("%s is adapted as it is (--set source.steps=N learns from the source before)", request.init)
         return (last,)
@@ -81,6 +83,7 @@ def rehearse(request: Request, plan: Plan, started: float) -> dict[str, Any]:
         "starts_from": dict(work.origin),
         "device": work.device,
         "steps": sum(pace.steps),
+        "stages": [{"method": stage.method, "steps": n} for stage, n in zip(work.stages, pace.steps, strict=True)],
         "expected_seconds": pace.seconds,
         "expected_memory_mib": _peak_mib(),
         "settings": work.settings_in_full(pace),

@@ -26,6 +26,8 @@ from rsseg_cli.target import Target, open_target
 MODEL_SUFFIX = ".safetensors"
 WEIGHT_SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin")
 MOST_SHOWN = 12  # scenes
+# Of methods whose crops are not of the usual size: the discriminators of st-dasegnet need room.
+CROP_PX = {"st-dasegnet": 192}
 
 logger = logging.getLogger(__name__)
 
@@ -222,6 +224,7 @@ def lines_of(found: Mapping[str, Any]) -> list[str]:
     network = found["architecture"]
     starts_from = next(iter(found["starts_from"].values()), "nothing")
     memory = found["expected_memory_mib"]
+    steps = " + ".join(str(stage["steps"]) for stage in found["stages"])
     return [
         *_scene_lines("source", found["source"]),
         *_scene_lines("target", found["target"]),
@@ -231,7 +234,7 @@ def lines_of(found: Mapping[str, Any]) -> list[str]:
         f"{found['parameters'] / 1e6:.2f} million parameters",
         f"bands     {', '.join(found['bands'])}; {found['normalisation']['source']['rule']} normalisation",
         f"pixels   {_ground(found['gsd_m']) or ' as they are, of no known size'}",
-        f"takes     {_duration(found['expected_seconds'])} for {found['steps']} steps on {found['device']}"
+        f"takes     {_duration(found['expected_seconds'])} for {steps} steps on {found['device']}"
         + (f", and {memory} MiB of memory" if memory else ""),
         "settings  for --settings FILE.toml:",
         *(f"  {line}" for line in toml_of(found["settings"])),

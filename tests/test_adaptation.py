@@ -185,6 +185,12 @@ class TestAdapting:
         assert work.pace(time.monotonic() + 55 / training.SPARE + 0.5).steps == (1, 2)
         assert work.pace(time.monotonic() + 1000).steps == (3, 4)
 
+    def test_crops_too_small_for_the_method_are_refused_before_anything_is_learned(self) -> None:
+        request = replace(ADAPTING, method="st-dasegnet", crops=Crops(crop_px=128, batch=1))
+        with pytest.raises(RssegError, match="too small for a discriminator") as caught:
+            prepare(request, make_plan(request))
+        assert "larger crops" in caught.value.hint
+
     def test_a_target_is_needed(self) -> None:
         with pytest.raises(RssegError, match="adapts to scenes without labels, and there are none"):
             check_request(replace(ADAPTING, targets=()))

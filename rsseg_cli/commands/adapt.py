@@ -101,7 +101,9 @@ def adapt(
         ),
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Crops a step. Default: 8.")] = None,
-    crop_px: Annotated[int | None, typer.Option(min=32, help="Side of a crop. Default: 128.")] = None,
+    crop_px: Annotated[
+        int | None, typer.Option(min=32, help="Side of a crop. Default: 128; 192 for st-dasegnet.")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="The same seed gives the same model on a CPU. Default: 0.")
     ] = None,
@@ -137,12 +139,13 @@ def adapt(
     from rsseg_cli.domain import Crops
     from rsseg_cli.folders import LabelOptions
     from rsseg_cli.labels import PolygonOptions
-    from rsseg_cli.plan import Request, check_output, check_request, lines_of, make_plan
+    from rsseg_cli.plan import CROP_PX, Request, check_output, check_request, lines_of, make_plan
     from rsseg_cli.settings import convert, fill, gather, types_of
 
     started = time.monotonic()
     given = gather(settings, set_ or (), {"steps": steps, "batch": batch, "crop_px": crop_px, "seed": seed})
-    chosen = method or ("self-training" if target else "source-only")
+    chosen: Method = method or ("self-training" if target else "source-only")
+    given.setdefault("crop_px", CROP_PX.get(chosen, Crops.crop_px))
     request = Request(
         sources=tuple(source),
         targets=tuple(target or ()),

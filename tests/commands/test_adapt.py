@@ -122,8 +122,6 @@ def test_bands_that_do_not_fit(refused: Refused, make_raster) -> None:
     assert problem.endswith("b.tif has 9 bands: 1, 2, 3, 4, 5, 6, 7, 8, 9; s/a.tif has 3: red, green, blue")
     assert hint == "say which are which: --target-bands red=1,green=2,blue=3"
     assert "has no band 'nir'" in refused("--source", "s", "--source-bands", "nir")[0]
-    problem, hint = refused("--source", "s", "--target", "t", "--target-bands", "nir=7,red=3,green=2")
-    assert hint == "take the bands both have: --source-bands red,green --target-bands red,green"
 
 
 def test_outputs_that_cannot_be(refused: Refused, tmp_path: Path) -> None:
@@ -188,7 +186,9 @@ def test_settings_that_are_none(refused: Refused, tmp_path: Path) -> None:
     assert "learning_rate" in hint
     assert "crop_px" in hint
     (tmp_path / "s.toml").write_text("[training]\nsteps = 3\n")
-    assert refused("--source", SOURCE, "--settings", "s.toml", with_torch=True)[0].endswith("setting: training")
+    assert refused("--source", SOURCE, "--settings", "s.toml", with_torch=True)[0].endswith("setting: training.steps")
+    of_source = ("--set", "source.steps=3")  # without a target there is one stage alone
+    assert refused("--source", SOURCE, *of_source, with_torch=True)[0] == "there is no such setting: source.steps"
     assert refused("--source", "none", "--settings", "none.toml")[0] == "none.toml: no such file"
     assert refused("--source", "none", "--set", "batch=0")[0].startswith("batch = 0: out of range")
     assert refused("--source", "none", "--set", "steps=0")[0].startswith("steps = 0: out of range")
@@ -215,7 +215,8 @@ def test_a_dry_run_says_what_was_found_and_what_it_takes(rsseg, tmp_path: Path) 
         assert counts["training_pixels"] > counts["held_back_pixels"] > 0
     assert found["normalisation"]["source"] not in found["normalisation"]["model"].values()
     assert found["architecture"]["head"] == "all-mlp"
-    assert found["settings"]["steps"] == found["steps"] == 40
+    assert found["stages"] == [{"method": "source-only", "steps": 1200}, {"method": "self-training", "steps": 40}]
+    assert (found["settings"]["steps"], found["settings"]["source.steps"], found["steps"]) == (40, 1200, 1240)
     assert found["expected_seconds"] > 0
     shown = "\n".join(lines_of(found))
     for part in (
@@ -225,7 +226,7 @@ def test_a_dry_run_says_what_was_found_and_what_it_takes(rsseg, tmp_path: Path) 
         "encoder tiny, head all-mlp, 0.48 million parameters",
         "red, green, blue, nir; robust normalisation",
         "pixels    of 0.8 m",
-        "for 40 steps on cpu",
+        "for 1200 + 40 steps on cpu",
         "  steps = 40\n  batch = 2\n  crop_px = 64\n",
     ):
         assert part in shown
