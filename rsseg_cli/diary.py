@@ -16,6 +16,8 @@ from rsseg_cli.classes import ClassScheme
 SHOWN = ("red", "green", "blue")
 # Standardised values from black to white.
 DARK, BRIGHT = -2.5, 2.5
+# Where there is nothing, in maps; scenes are as grey there.
+NOTHING = np.uint8(127)
 
 
 class Diary:
@@ -46,7 +48,8 @@ class Diary:
     def show(self, name: str, bands: NDArray[np.float32], maps: NDArray[np.int64]) -> None:
         """target_NAME.png: standardised crops (crop, band, y, x), and below them their maps (crop, y, x)."""
         seen = np.concatenate(list(self.palette.photograph(bands)), axis=-1)
-        mapped = np.concatenate(list(self.palette.drawn(maps)), axis=-1)
+        there = (bands != 0).any(axis=1)
+        mapped = np.concatenate(list(self.palette.drawn(maps, there)), axis=-1)
         _write_png(self.folder / f"target_{name}.png", np.concatenate([seen, mapped], axis=-2))
 
 
@@ -63,8 +66,8 @@ class Palette:
         shown = (bands[:, self.bands] - DARK) / (BRIGHT - DARK)
         return np.asarray(255 * np.clip(shown, 0, 1), np.uint8)
 
-    def drawn(self, maps: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return np.moveaxis(self.colors[maps], -1, 1)
+    def drawn(self, maps: NDArray[np.int64], there: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        return np.moveaxis(np.where(there[..., None], self.colors[maps], NOTHING), -1, 1)
 
 
 def _write_png(path: Path, image: NDArray[np.uint8]) -> None:

@@ -35,6 +35,7 @@ def test_a_picture_has_crops_above_and_maps_below(tmp_path: Path) -> None:
     diary = Diary(tmp_path, Palette(("nir", "blue", "green", "Red"), SCHEME))
     bands = np.zeros((2, 4, 5, 6), np.float32)
     bands[0, 3] = 10  # very red
+    bands[1, 0, :, 3:] = 0.1  # something in the infrared; elsewhere there is nothing
     maps = np.stack([np.zeros((5, 6), np.int64), np.ones((5, 6), np.int64)])
     diary.show("000040_none", bands, maps)
     with rasterio.open(tmp_path / "target_000040_none.png") as file:
@@ -44,6 +45,7 @@ def test_a_picture_has_crops_above_and_maps_below(tmp_path: Path) -> None:
     assert image[:, 0, -1].tolist() == [127, 127, 127]
     assert image[:, -1, 0].tolist() == [0x10, 0x20, 0x30]
     assert image[:, -1, -1].tolist() == [0, 255, 0]
+    assert image[:, -1, 6].tolist() == [127, 127, 127]
 
 
 def test_one_band_is_grey(tmp_path: Path) -> None:
