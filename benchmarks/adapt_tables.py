@@ -49,8 +49,8 @@ def show(path: Path, tag: str | None) -> None:
 def _show_gains(found: Sequence[Entry]) -> None:
     rows = []
     for (pair, method, given), runs in _grouped(found, "pair", "method", "set").items():
-        before = [run["source_only"]["miou"] for run in runs]
         after = [run["delivered"]["miou"] for run in runs]
+        before = after if method == "oracle" else [run["source_only"]["miou"] for run in runs]
         last = [run["candidates"][-1]["miou"] for run in runs if run.get("candidates")]
         gains = np.subtract(after, before)
         intervals = [run["gain_interval"] for run in runs if "gain_interval" in run]
@@ -85,7 +85,7 @@ def _show_unseen(found: Sequence[Entry]) -> None:
 def _show_classes(found: Sequence[Entry]) -> None:
     for pair, runs in _grouped(found, "pair").items():
         names = list(runs[0]["delivered"]["classes"])
-        methods = {"source-only": [run["source_only"] for run in runs]}
+        methods = {"source-only": [run["source_only"] for run in runs if run["method"] != "oracle"]}
         for method, of_method in _grouped(runs, "method").items():
             methods[str(method[0])] = [run["delivered"] for run in of_method]
         rows = [
