@@ -5,6 +5,7 @@ by the number. So a run that goes on from a checkpoint ends with the same weight
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from statistics import median
@@ -43,6 +44,21 @@ class Adapter(Protocol[Seen_contra]):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class OfParts(ABC):
+    """An adapter whose state is that of its parts."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, Any]:
+        """All that changes from step to step, by name; each with state_dict and load_state_dict."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self.parts().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
 
 
 def optimise(

@@ -22,7 +22,7 @@ from rsseg_models.errors import ModelError
 from rsseg_models.losses import NO_LABEL, cross_entropy
 from rsseg_models.network import SegmentationNetwork
 from rsseg_models.norms import untracked
-from rsseg_models.optimise import Average, Descent, Schedule
+from rsseg_models.optimise import Average, Descent, OfParts, Schedule
 from rsseg_models.source_only import PRECISIONS, preference
 
 # Bins of confidence, as log-odds: sure pixels differ in the number of nines, which even steps of probability would
@@ -187,7 +187,7 @@ def with_given(given: Batch, taught: Batch, trust: Tensor) -> tuple[Batch, Tenso
     return replace(taught, labels=labels), torch.where(known, 1, trust[:, None, None])
 
 
-class SelfTraining:
+class SelfTraining(OfParts):
     """Learns from the source and from the teacher's labels; the teacher, a moving average, is what is kept."""
 
     def __init__(
@@ -257,14 +257,7 @@ class SelfTraining:
             logits: Tensor = network(batch.bands)
         return logits
 
-    def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self._parts().items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-
-    def _parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
         return {
             "student": self.student,
             "network": self.network,

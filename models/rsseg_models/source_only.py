@@ -12,7 +12,7 @@ from rsseg_models.errors import ModelError
 from rsseg_models.heads import FcnHead
 from rsseg_models.losses import cross_entropy
 from rsseg_models.network import SegmentationNetwork, enlarge
-from rsseg_models.optimise import Average, Descent, Schedule
+from rsseg_models.optimise import Average, Descent, OfParts, Schedule
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 # The level, at stride 16, that the auxiliary head looks at.
@@ -65,7 +65,7 @@ def preference(shares: Tensor) -> Tensor:
     return (known / shares.max()).log()[:, None, None]
 
 
-class SourceOnly:
+class SourceOnly(OfParts):
     """Cross-entropy on labelled crops; keeps the moving average of the weights."""
 
     def __init__(
@@ -112,14 +112,7 @@ class SourceOnly:
         self.average.update(number)
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self._parts().items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-
-    def _parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
         parts = {"student": self.student, "network": self.network, "descent": self.descent}
         return parts if self.auxiliary is None else parts | {"auxiliary": self.auxiliary}
 

@@ -26,7 +26,7 @@ from rsseg_models.errors import ModelError
 from rsseg_models.losses import NO_LABEL, cross_entropy
 from rsseg_models.network import SegmentationNetwork
 from rsseg_models.norms import untracked
-from rsseg_models.optimise import Average, Descent, Schedule
+from rsseg_models.optimise import Average, Descent, OfParts, Schedule
 from rsseg_models.source_only import PRECISIONS
 from rsseg_models.st_dasegnet_modules import (
     FORM,
@@ -255,7 +255,7 @@ def _slow(student: SegmentationNetwork, whole: bool) -> SegmentationNetwork:
 # 3. The method at work.
 
 
-class StDasegnet:
+class StDasegnet(OfParts):
     """Students against discriminators, with labels on the source and teachers on the target."""
 
     def __init__(
@@ -338,14 +338,7 @@ class StDasegnet:
         self.judges.step()
         return total
 
-    def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self._parts().items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-
-    def _parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
         names = ("network", "teachers", "descent", "discriminators", "judges")
         return {name: getattr(self, name) for name in names}
 
