@@ -5,7 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from rsseg_cli.bundle import Card, in_words, save_bundle
 from rsseg_cli.calibration import Calibration, calibrate
 from rsseg_cli.diary import Diary, Palette
 from rsseg_cli.domain import Crops
+from rsseg_cli.errors import RssegError
 from rsseg_cli.methods import METHODS, SOURCE_ONLY
 from rsseg_cli.plan import Plan, Request, check_output
 from rsseg_cli.predict import device_for
@@ -49,7 +50,7 @@ def _stages(request: Request, begin: Beginning, device: str) -> tuple[Stage, ...
     """What is done one after the other; a model of the source that is there already is not learned again."""
     has_weights = bool(begin.origin)
     if request.method == SOURCE_ONLY:
-        return (_stage(SOURCE_ONLY, request.settings, request.steps, has_weights, device),)
+        return (_stage(SOURCE_ONLY, dict(request.settings), request.steps, has_weights, device),)
     of_source = {
         name.removeprefix(OF_SOURCE): value for name, value in request.settings.items() if name.startswith(OF_SOURCE)
     }
@@ -63,13 +64,25 @@ def _stages(request: Request, begin: Beginning, device: str) -> tuple[Stage, ...
     return first, last
 
 
-def _stage(name: str, given: Mapping[str, Any], steps: int | None, has_weights: bool, device: str) -> Stage:
+def _stage(name: str, given: dict[str, Any], steps: int | None, has_weights: bool, device: str) -> Stage:
     method = METHODS[name]
-    settings = fill_known(method.settings, given, ("steps", *types_of(Crops)))
+    others = ("steps", "preset", *types_of(Crops))
+    settings = fill_known(method.settings, _preset(name, given) | dict(given), others)
     if settings.precision == "auto":
         quick = choose_precision("auto", device) == torch.bfloat16
         settings = replace(settings, precision="bfloat16" if quick else "float32")
     return Stage(name, settings, steps or (method.steps_from_weights if has_weights else method.steps_from_nothing))
+
+
+def _preset(method: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a preset stands for; its name is taken out of what is given."""
+    presets, name = METHODS[method].presets, given.pop("preset", None)
+    if name is None:
+        return {}
+    if name not in presets:
+        known = ", ".join(presets) or "none"
+        raise RssegError(f"{method} has no preset {name}", f"there are: {known}")
+    return asdict(presets[name])
 
 
 def rehearse(request: Request, plan: Plan, started: float) -> dict[str, Any]:

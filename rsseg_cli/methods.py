@@ -1,7 +1,7 @@
 """What `--method` names: the settings of each method, how long it learns, and how it is made ready."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rsseg_models.network import SegmentationNetwork
@@ -10,8 +10,8 @@ from rsseg_models.self_training import SelfTraining
 from rsseg_models.self_training import Settings as SelfTrainingSettings
 from rsseg_models.source_only import Settings as SourceOnlySettings
 from rsseg_models.source_only import SourceOnly
+from rsseg_models.st_dasegnet import PAPER, StDasegnet
 from rsseg_models.st_dasegnet import Settings as StDasegnetSettings
-from rsseg_models.st_dasegnet import StDasegnet
 from torch import Tensor
 
 
@@ -37,6 +37,8 @@ class Method:
     # Steps that reach their best on a CPU in a few minutes.
     steps_from_nothing: int
     steps_from_weights: int
+    # Settings to start from, by name: --set preset=NAME.
+    presets: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _source_only(settings: SourceOnlySettings, given: Ingredients) -> Adapter[Any]:
@@ -65,5 +67,5 @@ SOURCE_ONLY = "source-only"
 METHODS: Mapping[str, Method] = {
     SOURCE_ONLY: Method(SourceOnlySettings, _source_only, 1200, 600),
     "self-training": Method(SelfTrainingSettings, _self_training, 160, 160),
-    "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 160, 160),
+    "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 160, 160, {"paper": PAPER}),
 }

@@ -185,6 +185,14 @@ class TestAdapting:
         assert work.pace(time.monotonic() + 55 / training.SPARE + 0.5).steps == (1, 2)
         assert work.pace(time.monotonic() + 1000).steps == (3, 4)
 
+    def test_a_preset_is_a_start_for_other_settings(self) -> None:
+        crops = Crops(crop_px=192, batch=1)
+        request = replace(ADAPTING, method="st-dasegnet", crops=crops, settings={"preset": "paper", "clip": "2"})
+        settings = prepare(request, make_plan(request)).stages[-1].settings
+        assert (settings.head_rate, settings.sure, settings.quality, settings.clip) == (1.0, 0.975, "batch", 2.0)
+        with pytest.raises(RssegError, match="self-training has no preset paper"):
+            prepare(replace(ADAPTING, settings={"preset": "paper"}), make_plan(ADAPTING))
+
     def test_crops_too_small_for_the_method_are_refused_before_anything_is_learned(self) -> None:
         request = replace(ADAPTING, method="st-dasegnet", crops=Crops(crop_px=128, batch=1))
         with pytest.raises(RssegError, match="too small for a discriminator") as caught:
