@@ -114,7 +114,7 @@ class TestAdapting:
     @pytest.mark.parametrize("method", ["self-training", "st-dasegnet"])
     def test_a_run_killed_at_any_step_gives_the_same_model(self, tmp_path: Path, monkeypatch, method: str) -> None:
         monkeypatch.setattr(training, "CHECKPOINT_EVERY", 1)
-        request = replace(ADAPTING, method=method, crops=Crops(crop_px=192, batch=2, seed=3))
+        request = replace(ADAPTING, method=method, crops=Crops(crop_px=192, batch=1, seed=3))
         found = make_plan(request)
         whole = adapt(request, found, tmp_path / "whole.safetensors")
         halfway = replace(request, workdir=tmp_path / "work", resume=True)

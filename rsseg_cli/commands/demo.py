@@ -39,16 +39,16 @@ def demo(
     first, model = folder / "meadow.safetensors", folder / "karst.safetensors"
     own, before, after = (folder / "maps" / name for name in ("source", "not_adapted", "adapted"))
     truth, rules = folder / "truth" / "karst_1_labels.tif", ("--min-area", "10", "--regularize", "building")
-    quick, adapting = ("--steps", "150", "--crop-px", "96"), ("--target", target, "--init", first)
+    quick, adapting = ("--crop-px", "96", "--steps"), ("--target", target, "--init", first)
     runs = [
         _run(console, "info", source / "meadow_1.tif", source / "meadow_3_labels.gpkg"),
-        _run(console, "adapt", "--source", source, *quick, "-o", first, *again),
+        _run(console, "adapt", "--source", source, *quick, "150", "-o", first, *again),
         _run(console, "segment", source / "meadow_3.tif", "--model", first, "-o", f"{own}/", *again),
         _run(console, "evaluate", own / "meadow_3_labels.tif", source / "meadow_3_labels.gpkg"),
         _run(console, "vectorize", own / "meadow_3_labels.tif", "-o", folder / "meadow_3.gpkg", *rules, *again),
         _run(console, "segment", target, "--model", first, "-o", before, *again),
         _run(console, "evaluate", before / "karst_1_labels.tif", truth),
-        _run(console, "adapt", "--source", source, *adapting, *quick, "-o", model, *again),
+        _run(console, "adapt", "--source", source, *adapting, *quick, "64", "-o", model, *again),
         _run(console, "segment", target, "--model", model, "-o", after, *again),
         _run(console, "evaluate", after / "karst_1_labels.tif", truth),
     ]
