@@ -189,7 +189,9 @@ def run(job: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     request = _request(pair, job, options)
     if job["method"] != "oracle":
         request = replace(request, init=str(_source_model(pair, job, options)), encoder=None, encoder_weights=None)
-        request = replace(request, method=method, settings=settings | job["set"], match=_match(job["method"]))
+        given = settings | job["set"]
+        steps = int(given.pop("steps", 0)) or None
+        request = replace(request, method=method, settings=given, steps=steps, match=_match(job["method"]))
         crop_px = max(pair.crop_px, CROP_PX.get(method, 0))
         request = replace(request, crops=replace(request.crops, crop_px=crop_px))
     plan = make_plan(request)
