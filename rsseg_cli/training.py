@@ -196,7 +196,7 @@ class Learned:
     network: Kept  # that is delivered
     match: str  # how the target's bands are brought to the source's statistics for it
     before: SegmentationNetwork  # of the source alone
-    candidates: Candidates | None  # where there was one
+    candidates: Candidates | None  # None: nothing was judged
     pace: Pace  # with the steps that were done
 
 
@@ -232,6 +232,10 @@ class Run:
     def _choose_way(self) -> None:
         """Has source-only see the target in every way, and goes on with the one that leaves it least in doubt."""
         if self.judge is None:
+            logger.warning(
+                "too little target to hold some of it back: it is seen %s, and the last step is delivered unjudged",
+                self.way,
+            )
             return
         first, least = self.way, math.inf
         network = self.start

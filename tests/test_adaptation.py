@@ -185,6 +185,14 @@ class TestAdapting:
         assert work.pace(time.monotonic() + 55 / training.SPARE + 0.5).steps == (1, 2)
         assert work.pace(time.monotonic() + 1000).steps == (3, 4)
 
+    def test_a_target_too_small_to_judge_on_is_told(self, tmp_path: Path, make_raster, caplog) -> None:
+        values = np.random.default_rng(0).integers(1, 255, (4, 30, 30), dtype=np.uint8)
+        make_raster("t/a.tif", values, photometric="minisblack", alpha="unspecified")
+        request = replace(ADAPTING, targets=(str(tmp_path / "t"),))
+        result = adapt(request, make_plan(request), tmp_path / "m.safetensors")
+        assert (result["selected"], result["checkpoints"]) == (None, [])
+        assert "the last step is delivered unjudged" in caplog.text
+
     def test_a_preset_is_a_start_for_other_settings(self) -> None:
         crops = Crops(crop_px=192, batch=1)
         request = replace(ADAPTING, method="st-dasegnet", crops=crops, settings={"preset": "paper", "clip": "2"})
