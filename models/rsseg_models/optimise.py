@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-# What a step learns from: a Batch, or Domains.
+# What a step learns from: a Batch, or Domains of batches or clips.
 Seen = TypeVar("Seen")
 Seen_contra = TypeVar("Seen_contra", contravariant=True)
 
@@ -46,6 +46,14 @@ class Adapter(Protocol[Seen_contra]):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+class Illustrated(Adapter[Seen_contra], Protocol[Seen_contra]):
+    """An adapter that a person may look at while it learns."""
+
+    def pictures(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """What there is to look at of the last step, by name: standardised crops (B, N, H, W), labels (B, H, W)."""
+        ...
+
+
 class OfParts(ABC):
     """An adapter whose state is that of its parts."""
 
@@ -59,6 +67,9 @@ class OfParts(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
+
+    def pictures(self) -> dict[str, tuple[Tensor, Tensor]]:
+        return {}
 
 
 def optimise(

@@ -58,7 +58,7 @@ class Settings:
     """Confidence below which no pixel is learned from, whatever its class."""
     memory: float = 0.9
     """How much of what is known about confidences lasts from step to step."""
-    rare: float = 0.5
+    rarity: float = 0.5
     """How much more rare classes count on mixed crops: 0 not, 1 as much as they are rarer."""
     jitter: float = 0.2
     """Spread of brightness and contrast, band by band, on mixed crops."""
@@ -80,7 +80,7 @@ class Settings:
             ("kept", self.kept, 0.01, 1),
             ("floor", self.floor, 0, 1),
             ("memory", self.memory, 0, 0.9999),
-            ("rare", self.rare, 0, 1),
+            ("rarity", self.rarity, 0, 1),
             ("jitter", self.jitter, 0, 2),
             ("blur", self.blur, 0, 20),
         ):
@@ -154,16 +154,21 @@ def _half_of_classes(labels: Tensor) -> Tensor:
     return torch.isin(labels, present[drawn.to(present.device)])
 
 
-def vary_colours(batch: Batch, spread: float) -> Batch:
-    """Contrast and brightness of each band of each crop, by chance."""
-    gain, offset = (spread * torch.randn(2, *batch.bands.shape[:2], 1, 1)).to(batch.bands.device)
+def vary_colours(batch: Batch, spread: float, alike: int = 1) -> Batch:
+    """Contrast and brightness of each band of each crop, by chance; so many crops in a row vary alike."""
+    count, bands = batch.bands.shape[:2]
+    varied = (spread * torch.randn(2, count // alike, bands, 1, 1)).repeat_interleave(alike, 1)
+    gain, offset = varied.to(batch.bands.device)
     return replace(batch, bands=torch.where(batch.valid[:, None], batch.bands * gain.exp() + offset, 0))
 
 
-def blur(batch: Batch, widest_px: float) -> Batch:
-    """Every other crop by chance, with a Gaussian of any width up to this; over valid pixels alone."""
-    count = len(batch.bands)
-    width = widest_px * torch.rand(count) * (torch.rand(count) < 0.5)
+def blur(batch: Batch, widest_px: float, alike: int = 1) -> Batch:
+    """Every other crop by chance, with a Gaussian of any width up to this; over valid pixels alone.
+
+    So many crops in a row are blurred alike.
+    """
+    count = len(batch.bands) // alike
+    width = (widest_px * torch.rand(count) * (torch.rand(count) < 0.5)).repeat_interleave(alike)
     at = torch.arange(-math.ceil(3 * widest_px), math.ceil(3 * widest_px) + 1)
     kernels = torch.exp(-0.5 * (at / width.clamp(min=1e-3)[:, None]).square())
     kernels = (kernels / kernels.sum(1, keepdim=True)).to(batch.bands.device)
@@ -219,7 +224,7 @@ class SelfTraining(OfParts):
             settings.clip,
         )
 
-    def step(self, batch: Domains, number: int) -> dict[str, Tensor]:
+    def step(self, batch: Domains[Batch], number: int) -> dict[str, Tensor]:
         source = only_valid(batch.source)
         target, trust = self.taught(batch.target)
         mixed, weights = class_mix(source, *with_given(batch.target, target, trust))
@@ -227,7 +232,7 @@ class SelfTraining(OfParts):
         with self._norms_aside(batch.target):
             logits = self._logits(self.student, source) + self.preference
             on_source = cross_entropy(logits, source.labels, self.class_weights)
-            balance = self.confidences.class_weights(self.settings.rare)
+            balance = self.confidences.class_weights(self.settings.rarity)
             on_mixed = cross_entropy(self._logits(self.student, mixed), mixed.labels, balance, weights)
         self.descent.minimise(on_source + self.settings.mixed * on_mixed, number)
         self.average.update(number)

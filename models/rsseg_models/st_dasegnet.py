@@ -282,7 +282,7 @@ class StDasegnet(OfParts):
         self.discriminators = self._discriminators(crop_px).to(next(network.parameters()).device)
         self.judges = torch.optim.Adam(self.discriminators.parameters(), lr=1.0, betas=(0.9, 0.99))
 
-    def step(self, batch: Domains, number: int) -> dict[str, Tensor]:
+    def step(self, batch: Domains[Batch], number: int) -> dict[str, Tensor]:
         source, target = cleared(batch.source), cleared(batch.target)
         if number:
             self.teachers.update(number - 1)

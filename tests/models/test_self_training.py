@@ -43,7 +43,7 @@ def unlabelled(batch: Batch) -> Batch:
     return replace(batch, labels=torch.full_like(batch.labels, NO_LABEL))
 
 
-def draw(number: int) -> Domains:
+def draw(number: int) -> Domains[Batch]:
     return Domains(world(number), unlabelled(world(1000 + number, shifted=True)))
 
 
@@ -222,7 +222,7 @@ def test_below_the_floor_nothing_is_learned_from() -> None:
 
 
 def test_labels_of_the_source_where_it_shows_nothing_change_nothing() -> None:
-    def drawn(number: int, label: int) -> Domains:
+    def drawn(number: int, label: int) -> Domains[Batch]:
         domains = draw(number)
         source = domains.source
         source.valid[:, 10:20] = False
@@ -288,7 +288,7 @@ def test_the_loss_on_mixed_crops_trusts_the_teacher_in_part_and_balances_classes
     for module in start.modules():
         if isinstance(module, torch.nn.Dropout | torch.nn.Dropout2d):
             module.p = 0.0
-    chosen = {"kept": 0.4, "floor": 0.0, "jitter": 0.0, "blur": 0.0, "rare": 1.0}
+    chosen = {"kept": 0.4, "floor": 0.0, "jitter": 0.0, "blur": 0.0, "rarity": 1.0}
     method, other = (adapter(copy.deepcopy(start), **chosen) for _ in range(2))
     domains = draw(0)
     torch.manual_seed(3)
@@ -325,7 +325,7 @@ def test_what_is_kept_is_the_network_described() -> None:
 
 
 def test_crops_that_show_nothing_are_survived() -> None:
-    def nothing(number: int) -> Domains:
+    def nothing(number: int) -> Domains[Batch]:
         target = unlabelled(world(number, shifted=True))
         return Domains(world(number), Batch(torch.zeros_like(target.bands), ~target.valid, target.labels))
 
@@ -370,7 +370,7 @@ def test_the_teachers_labels_teach_what_the_source_does_not_know() -> None:
     first = source_only.SourceOnly(network(), settings, 40)
     list(optimise(first, lambda number: hinted(number, False), 40, seed=0))
 
-    def both(number: int) -> Domains:
+    def both(number: int) -> Domains[Batch]:
         return Domains(hinted(number, False), unlabelled(hinted(1000 + number, True)))
 
     start, unseen, reached = first.network.requires_grad_(True), hinted(902, True), []

@@ -70,7 +70,7 @@ def crops(seed: int = 0, shift: float = 0.0) -> Batch:
     return Batch(bands, everywhere(1, SIDE, SIDE), (bands[:, 0] > shift).long() + (bands[:, 1] > shift).long())
 
 
-def domains(number: int = 0) -> Domains:
+def domains(number: int = 0) -> Domains[Batch]:
     return Domains(crops(number), unlabelled(crops(100 + number, shift=0.5)))
 
 
