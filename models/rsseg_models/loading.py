@@ -72,7 +72,7 @@ def inherit(network: SegmentationNetwork, earlier: SegmentationNetwork, classes:
     """
     network.encoder.load_state_dict(earlier.encoder.state_dict())
     ours, theirs = network.architecture, earlier.architecture
-    if (ours.head, ours.width) != (theirs.head, theirs.width):
+    if (ours.head, ours.width, ours.transfer) != (theirs.head, theirs.width, theirs.transfer):
         return False
     known = [at for at, place in enumerate(classes) if place is not None]
     places = [place for place in classes if place is not None]

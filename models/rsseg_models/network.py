@@ -57,6 +57,10 @@ class Architecture:
     variant: str = ""
     # Of two students as one, what was chosen of their parts, as JSON; "" for one network.
     students: str = ""
+    # Of a network that fuses the dates of a series, how it does, as JSON; "" for one that knows single scenes.
+    fusion: str = ""
+    # Of a network that sees by way of a teacher's tokens, how its parts are shaped, as JSON; "" for any other.
+    transfer: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bands", tuple(self.bands))
