@@ -18,8 +18,8 @@ from rsseg_models.devices import choose_precision, forward_of
 from rsseg_models.kept import Kept
 from torch import Tensor
 
+from rsseg_cli.fusing import Forward
 from rsseg_cli.patches import held_back_ground
-from rsseg_cli.predict import Forward
 from rsseg_cli.scores import Reliability
 from rsseg_cli.selection import AT_ONCE, ZOOMS
 from rsseg_cli.target import Target

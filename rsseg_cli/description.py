@@ -1,5 +1,6 @@
 """What rsseg understands of a file: how a raster, a series of rasters or a vector file will be read."""
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,21 @@ import numpy as np
 
 from rsseg_cli.errors import RssegError
 from rsseg_cli.labels import is_vector, split_layer
+from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import described_classes
+from rsseg_cli.raster.masked import MaskedPixels
 from rsseg_cli.raster.scene import Scene
-from rsseg_cli.raster.sources import list_scenes, open_mosaic, open_scene
+from rsseg_cli.raster.series import by_place, series_of
+from rsseg_cli.raster.sources import is_label_name, list_scenes, open_mosaic, open_scene
 from rsseg_cli.raster.tiles import block_count, blocks
 
 BLOCK_PX = 512
-# Beyond this many blocks the share of valid pixels is estimated from a regular sample of them.
+# Beyond this many blocks the share of valid pixels is estimated from a regular sample of them, a smaller one of each
+# date of a series.
 SAMPLED_BLOCKS = 64
+SAMPLED_OF_DATE = 16
+
+logger = logging.getLogger(__name__)
 
 
 def describe(text: str, bands: str | None = None, alpha: str = "auto") -> dict[str, Any]:
@@ -26,7 +34,7 @@ def describe(text: str, bands: str | None = None, alpha: str = "auto") -> dict[s
         return _describe_vector(text)
     names = list_scenes([text])
     if len(names) > 1:
-        return _describe_series(text, names, bands, alpha)
+        return _describe_folder(text, names, bands, alpha)
     return _describe_scene(open_scene(text, bands, alpha))
 
 
@@ -78,11 +86,11 @@ class _Measured:
     is_sample: bool  # not all pixels were read
 
 
-def _measured(scene: Scene) -> _Measured:
+def _measured(scene: Scene, most_blocks: int = SAMPLED_BLOCKS) -> _Measured:
     count = block_count(scene.grid, BLOCK_PX)
     sample = set(range(count))
-    if count > SAMPLED_BLOCKS:  # drawn with a fixed seed: the same file is described the same way each time
-        sample = set(np.random.default_rng(0).choice(count, SAMPLED_BLOCKS, replace=False).tolist())
+    if count > most_blocks:  # drawn with a fixed seed: the same file is described the same way each time
+        sample = set(np.random.default_rng(0).choice(count, most_blocks, replace=False).tolist())
     every = some = seen = 0
     low, high = np.full(len(scene.bands), np.inf), np.full(len(scene.bands), -np.inf)
     for number, window in enumerate(blocks(scene.grid, BLOCK_PX)):
@@ -99,7 +107,7 @@ def _measured(scene: Scene) -> _Measured:
     return _Measured(every / seen, some / seen, ranges, len(sample) < count)
 
 
-def _describe_series(text: str, names: list[str], bands: str | None, alpha: str) -> dict[str, Any]:
+def _describe_folder(text: str, names: list[str], bands: str | None, alpha: str) -> dict[str, Any]:
     scenes: list[Scene] = []
     errors: list[RssegError] = []
     for name in names:
@@ -109,25 +117,74 @@ def _describe_series(text: str, names: list[str], bands: str | None, alpha: str)
             errors.append(error)
     if not scenes:
         raise errors[0]
+    found = _series_among(text, scenes)
     first = scenes[0]
+    return {"errors": [error.as_json() for error in errors], "file": text} | (
+        found
+        or {
+            "kind": "folder",
+            "same_grid": all(scene.grid == first.grid for scene in scenes),
+            "same_bands": all(scene.names == first.names for scene in scenes),
+            "crs": _crs_name(first),
+            "gsd_m": first.grid.gsd_m,
+            "scenes": [_listed(scene) for scene in sorted(scenes, key=lambda scene: (scene.date or "", scene.path))],
+        }
+    )
+
+
+def _listed(scene: Scene) -> dict[str, Any]:
     return {
-        "errors": [error.as_json() for error in errors],
-        "file": text,
-        "kind": "series" if all(scene.date for scene in scenes) else "folder",
-        "same_grid": all(scene.grid == first.grid for scene in scenes),
-        "same_bands": all(scene.names == first.names for scene in scenes),
-        "crs": _crs_name(first),
-        "gsd_m": first.grid.gsd_m,
+        "file": scene.path,
+        "date": scene.date,
+        "width": scene.grid.width,
+        "height": scene.grid.height,
+        "bands": list(scene.names),
+    }
+
+
+def _series_among(text: str, scenes: list[Scene]) -> dict[str, Any] | None:
+    """The time line of a folder; None where its rasters, label maps apart, are no series."""
+    images = [scene for scene in scenes if not is_label_name(scene.path)]
+    if len({scene.date for scene in images}) < 2 or len(by_place(images)) > 1:
+        return None
+    try:
+        series = series_of(images, text)
+    except RssegError as problem:
+        logger.info("%s: is no series: %s", text, problem.problem)
+        return None
+    grid = series.grid
+    shifts = dict(zip(series.dates, np.round(series.shifts[:, ::-1].astype(float), 2).tolist(), strict=True))
+    return {
+        "kind": "series",
+        "same_grid": all(scene.grid == grid for scene in images),
+        "same_bands": all(scene.names == series.names for scene in images),
+        "crs": _crs_name(series.scenes[0]),
+        "gsd_m": grid.gsd_m,
+        "width": grid.width,
+        "height": grid.height,
+        "bands": list(series.names),
+        "days": series.days.tolist(),
+        "labels": [scene.path for scene in scenes if scene not in images],
         "scenes": [
-            {
-                "file": scene.path,
-                "date": scene.date,
-                "width": scene.grid.width,
-                "height": scene.grid.height,
-                "bands": list(scene.names),
-            }
-            for scene in sorted(scenes, key=lambda scene: (scene.date or "", scene.path))
+            _dated(scene, grid) | {"shift_px": shifts[scene.date or ""]}
+            for scene in sorted(images, key=lambda scene: (scene.date or "", scene.path))
         ],
+    }
+
+
+def _dated(scene: Scene, grid: Grid) -> dict[str, Any]:
+    """A file of a series: what it shows, and where its first pixel lies on the common grid."""
+    measured, clouds = _measured(scene, SAMPLED_OF_DATE), None
+    if isinstance(scene.pixels, MaskedPixels):
+        bare = _measured(replace(scene, pixels=scene.pixels.pixels), SAMPLED_OF_DATE)
+        clouds = bare.every_band - measured.every_band
+    col, row = (round(float(at[0]), 4) + 0.0 for at in grid.pixels_of(scene.grid, np.zeros(1), np.zeros(1)))
+    return _listed(scene) | {
+        "valid_share": measured.every_band,
+        "is_estimate": measured.is_sample,
+        "cloud_share": clouds,
+        "offset_px": [col, row],
+        "resampled": grid.offset_of(scene.grid) is None,
     }
 
 
@@ -159,8 +216,8 @@ def _json_number(value: float | None) -> float | str | None:
 
 def lines_of(found: dict[str, Any]) -> list[str]:
     """The same for people."""
-    lines = {"raster": _scene_lines, "vector": _vector_lines, "model": _model_lines}
-    return lines.get(found["kind"], _series_lines)(found)
+    lines = {"raster": _scene_lines, "vector": _vector_lines, "model": _model_lines, "series": _series_lines}
+    return lines.get(found["kind"], _folder_lines)(found)
 
 
 def _scene_lines(found: dict[str, Any]) -> list[str]:
@@ -200,13 +257,12 @@ def _band_line(band: dict[str, Any], seen: str) -> str:
     return f"{band['name']}: {band['dtype']}, {low_high}{nodata}{scale}"
 
 
-def _series_lines(found: dict[str, Any]) -> list[str]:
-    kind = "a series by date" if found["kind"] == "series" else "a folder; not every raster has a date"
+def _folder_lines(found: dict[str, Any]) -> list[str]:
     alike = "one grid" if found["same_grid"] else "different grids"
     bands = "the same bands" if found["same_bands"] else "different bands"
     return [
         found["file"],
-        f"  {kind}: {len(found['scenes'])} rasters, {alike}, {bands}",
+        f"  a folder, no series of one place: {len(found['scenes'])} rasters, {alike}, {bands}",
         f"  crs     {_short(found['crs'])}{_ground(found['gsd_m'])}",
         *(
             f"  {scene['date'] or '-':<10}  {Path(scene['file']).name}  {scene['width']} x {scene['height']}, "
@@ -214,6 +270,30 @@ def _series_lines(found: dict[str, Any]) -> list[str]:
             for scene in found["scenes"]
         ),
     ]
+
+
+def _series_lines(found: dict[str, Any]) -> list[str]:
+    days = found["days"]
+    lines = [
+        found["file"],
+        f"  a series of one place: {len(days)} dates in {days[-1]} days",
+        f"  size    {found['width']} x {found['height']} pixels{_ground(found['gsd_m'])}, as far as any date reaches",
+        f"  crs     {_short(found['crs'])}",
+        f"  bands   {', '.join(found['bands'][:12])}",
+        "  date        valid  clouds  first pixel at  file",
+        *(_date_line(scene) for scene in found["scenes"]),
+    ]
+    return lines + ([f"  labels  {len(found['labels'])} rasters"] if found["labels"] else [])
+
+
+def _date_line(scene: dict[str, Any]) -> str:
+    valid = f"{'~' if scene['is_estimate'] else ''}{100 * scene['valid_share']:.0f} %"
+    clouds = "-" if scene["cloud_share"] is None else f"{100 * scene['cloud_share']:.0f} %"
+    place = ", ".join(f"{at:.4g}" for at in scene["offset_px"])
+    moved = "  resampled" if scene["resampled"] else ""
+    if any(scene["shift_px"]):
+        moved += "  still {:.1f}, {:.1f} off".format(*scene["shift_px"])
+    return f"  {scene['date']:<10}  {valid:>5}  {clouds:>6}  {place:>14}  {Path(scene['file']).name}{moved}"
 
 
 def _vector_lines(found: dict[str, Any]) -> list[str]:

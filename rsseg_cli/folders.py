@@ -16,12 +16,11 @@ from rsseg_cli.labels import PolygonOptions, is_vector, open_labels
 from rsseg_cli.raster.bands import matched, shared_names
 from rsseg_cli.raster.labels import Ids, Labels, align_labels
 from rsseg_cli.raster.scene import Scene
-from rsseg_cli.raster.sources import RASTER_SUFFIXES, list_scenes, open_scene
+from rsseg_cli.raster.sources import RASTER_SUFFIXES, is_label_name, list_scenes, open_scene
 
 # Folders that lie side by side, images and labels of the same stems.
 PAIRED_FOLDERS = (("images", "labels"), ("image", "label"), ("images", "masks"), ("img_dir", "ann_dir"))
 LABEL_ENDING = re.compile(r"[_-](labels?|masks?|gt)$", re.IGNORECASE)
-LABEL_NAME = re.compile(r"(^|[_-])(labels?|masks?|gt)$", re.IGNORECASE)
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +44,21 @@ class LabelOptions:
 
 def find_labelled(folders: Sequence[str], options: LabelOptions, bands: str | None = None) -> list[Labelled]:
     """Every scene of the folders that has labels, all with the first one's bands and under one class scheme."""
+    pairs, without = _labelled(folders, options, bands)
+    for problem in without:
+        logger.warning("left out: %s", problem.problem)
+    return pairs
+
+
+def _labelled(
+    folders: Sequence[str], options: LabelOptions, bands: str | None
+) -> tuple[list[Labelled], list[RssegError]]:
+    """Scenes with labels; and why others have none."""
     named = [pair for folder in folders for pair in _pairs(folder, options)]
-    pairs = _opened(named, options, bands)
+    pairs, without = _opened(named, options, bands)
     first = pairs[0].scene
-    return _under_one_scheme([replace(p, scene=match_bands(p.scene, first.names, first.path)) for p in pairs])
+    pairs = [replace(pair, scene=match_bands(pair.scene, first.names, first.path)) for pair in pairs]
+    return _under_one_scheme(pairs), without
 
 
 def find_scenes(folders: Sequence[str], bands: str | None = None) -> list[Scene]:
@@ -61,7 +71,9 @@ def find_given(
     folders: Sequence[str], options: LabelOptions, bands: str | None, scheme: ClassScheme
 ) -> dict[str, Labels]:
     """Labels of a target, by the path of their scene; their ids are places among the source's classes."""
-    found, file = find_labelled(folders, options, bands), options.file
+    (found, without), file = _labelled(folders, options, bands), options.file
+    if without:
+        logger.info("%s: labels something in %d of %d target scenes", file, len(found), len(found) + len(without))
     theirs = found[0].labels.scheme
     joined, table = join(theirs, scheme)
     if unknown := [name for name in joined.names if name not in scheme.names]:
@@ -104,7 +116,7 @@ def _images(folder: str) -> list[str]:
         return list_scenes([folder])
     inner = (Path(folder) / images for images, _ in PAIRED_FOLDERS)
     names = list_scenes([str(next((path for path in inner if path.is_dir()), folder))])
-    found = [name for name in names if not LABEL_NAME.search(Path(name).stem)]
+    found = [name for name in names if not is_label_name(name)]
     if not found:
         raise RssegError(
             f"{folder}: by their names, the {len(names)} rasters in it are labels",
@@ -170,8 +182,10 @@ def _named(folder: Path, fits: Callable[[str], bool]) -> str | None:
     return next((str(p) for p in usable if fits(p.stem)), None)
 
 
-def _opened(named: Sequence[tuple[str, str]], options: LabelOptions, bands: str | None) -> list[Labelled]:
-    """Scenes and labels; of several scenes with one label file, those that it says nothing about are left out."""
+def _opened(
+    named: Sequence[tuple[str, str]], options: LabelOptions, bands: str | None
+) -> tuple[list[Labelled], list[RssegError]]:
+    """Scenes and labels; of several scenes with one label file, why it says nothing about the others."""
     pairs: list[Labelled] = []
     problems: list[RssegError] = []
     labels = [label for _, label in named]
@@ -184,9 +198,7 @@ def _opened(named: Sequence[tuple[str, str]], options: LabelOptions, bands: str 
             problems.append(error)
     if not pairs:
         raise problems[0]
-    for problem in problems:
-        logger.warning("left out: %s", problem.problem)
-    return pairs
+    return pairs, problems
 
 
 def _open_pair(image: str, label: str, options: LabelOptions, bands: str | None) -> Labelled:

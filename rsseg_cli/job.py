@@ -10,11 +10,15 @@ from typing import Literal, get_args
 from rsseg_cli.delivery import check_target
 from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.scene import Scene
+from rsseg_cli.raster.series import Series
 from rsseg_cli.raster.write import check_suffix
-from rsseg_cli.tiling import Tiling
+from rsseg_cli.tiling import STEP_PX, Tiling
 from rsseg_cli.vector.area import Area
 
 Precision = Literal["auto", "float32", "bfloat16"]
+SeriesAs = Literal["dates", "place"]
+# However many dates there are, a network must see some surroundings.
+LEAST_TILE_PX = 192
 DEVICES = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -29,6 +33,8 @@ class Settings:
     device: str = "auto"
     precision: Precision = "auto"
     tta: bool = False  # averaged over the tile and its mirror images
+    series: SeriesAs | None = None  # dates of a place taken together, for a map a date or one of the place
+    shifts: bool = True  # by which the dates of a series lie off each other are estimated, and allowed for
 
     def __post_init__(self) -> None:
         self.tiling_for("", "cpu")
@@ -36,11 +42,15 @@ class Settings:
             raise RssegError(f"--gsd {self.gsd_m:g}: not the size of a pixel", "give metres, for example --gsd 0.5")
         if self.precision not in get_args(Precision):
             raise RssegError(f"--precision {self.precision}: not known", f"use {' or '.join(get_args(Precision))}")
+        if self.series not in (None, *get_args(SeriesAs)):
+            raise RssegError(f"--series {self.series}: not known", f"use {' or '.join(get_args(SeriesAs))}")
         if not DEVICES.fullmatch(self.device):
             raise RssegError(f"--device {self.device}: not known", "use auto, cpu, cuda, cuda:N or mps")
 
-    def tiling_for(self, encoder: str, device: str) -> Tiling:
-        return Tiling.of(encoder, device, self.tile_px, self.overlap_px, self.batch)
+    def tiling_for(self, encoder: str, device: str, dates: int = 1) -> Tiling:
+        """The more dates a tile has, the smaller it is, so that memory is about that of four."""
+        most_px = max(LEAST_TILE_PX, int(self.tile_px * min(1.0, math.sqrt(4 / dates))) // STEP_PX * STEP_PX)
+        return Tiling.of(encoder, device, min(self.tile_px, most_px), self.overlap_px, self.batch)
 
 
 @dataclass(frozen=True)
@@ -69,8 +79,8 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Job:
-    """One scene with the model's bands, the part of it that is wanted, and where its map goes."""
+    """A scene or a series with the model's bands, the part of it that is wanted, and where its maps go."""
 
-    scene: Scene
-    outputs: Outputs
+    scene: Scene | Series
+    maps: tuple[Outputs, ...]  # of a series one a date, or one of the place
     area: Area | None = None

@@ -1,4 +1,4 @@
-"""A scene mapped with a model that is loaded: walk it, and write or give back what comes out."""
+"""A scene or a series mapped with a model that is loaded: walk it, and write or give back what comes out."""
 
 import logging
 from collections import deque
@@ -15,77 +15,83 @@ from rasterio import windows
 from rasterio.windows import Window
 
 from rsseg_cli import __version__
-from rsseg_cli.bundle import Bundle, Card
-from rsseg_cli.classes import UNLABELLED, ClassScheme
+from rsseg_cli.bundle import Bundle
+from rsseg_cli.classes import UNLABELLED
+from rsseg_cli.consistency import Flips
+from rsseg_cli.fusing import Forward
 from rsseg_cli.job import Job, Settings
 from rsseg_cli.journal import Journal, Piece
-from rsseg_cli.predict import Cell, Forward, Strip, Walk, device_for, open_walk
+from rsseg_cli.label_map import LabelMap, Stored, stored
+from rsseg_cli.predict import Cell, Strip, Walk, device_for, open_walk
 from rsseg_cli.progress import Track, untracked
 from rsseg_cli.raster.align import align
 from rsseg_cli.raster.grid import Grid
-from rsseg_cli.raster.layout import Layout
 from rsseg_cli.raster.scene import Scene
+from rsseg_cli.raster.series import Series
 from rsseg_cli.raster.verify import gdal_errors
-from rsseg_cli.raster.write import RasterWriter, create_labels, create_raster
 from rsseg_cli.tiling import Tiling
 from rsseg_cli.vector.area import Area
 
-# Probabilities as bytes: steps of 0.4 %, and 255 for nothing.
-PROBABILITY_STEP = 1 / 250
 # The axes along which a tile is mirrored: left-right, up-down, both.
 MIRRORS = ((-1,), (-2,), (-2, -1))
-
 # Finished cells that may wait to be stored.
 BEHIND = 2
+# In the journal, the classes before and after the fusion of dates.
+TOLD = "told"
 
 logger = logging.getLogger(__name__)
 
 
 def map_scene(
     job: Job, bundle: Bundle, settings: Settings, *, resume: bool = False, track: Track = untracked
-) -> dict[str, Any]:
-    """Writes the map of one scene; gives what was written and the area of every class."""
-    view = View.of(job.scene, job.area, _tiling(bundle, settings).overlap_px)
+) -> list[dict[str, Any]]:
+    """Writes the map of a scene, or the maps of a series; gives what was written and the area of every class."""
+    view = View.of(job.scene, job.area, _tiling(bundle, settings, job.scene).overlap_px)
     walk = walk_of(view.scene, bundle, settings)
-    journal = Journal.beside(job.outputs.labels)
-    tally = _Tally(bundle.card.scheme, view.grid.row_areas())
+    target = job.maps[0].labels
+    journal, flips = Journal.beside(target), Flips()
     first = None
     try:
         with ExitStack() as stack:
             # Before the journal: they refuse what cannot be written, and hold the lock on it.
-            writers = _writers(stack, job, view.grid, bundle)
+            maps = [LabelMap(stack, outputs, job.scene.files, view.grid, bundle) for outputs in job.maps]
             first = journal.start(_run_of(job, bundle, settings), resume)
-            sink = _Sink(view, bundle.card, writers, tally, journal)
+            sink = _Sink(view, maps, flips, journal)
             rows = _all_rows(walk, sink, first)
             for _ in track(rows, f"mapping {Path(job.scene.path).name}", walk.layout.down.count):
                 pass
     except BaseException:
         if first is not None:
-            _leave(journal, job.outputs.labels)
+            _leave(journal, target)
         raise
     journal.remove()
-    if not tally.pixels.sum():
+    if not any(each.tally.pixels.sum() for each in maps):
         where = " in the area asked for" if job.area else ""
         logger.warning("%s: holds nothing but nodata%s, and so does its map", job.scene.path, where)
-    return {
-        "scene": job.scene.path,
-        "labels": str(job.outputs.labels),
-        "probabilities": str(job.outputs.probabilities) if job.outputs.probabilities else None,
-        "confidence": str(job.outputs.confidence) if job.outputs.confidence else None,
-        "width": view.grid.width,
-        "height": view.grid.height,
-        "classes": tally.to_json(),
-    }
+    size = {"width": view.grid.width, "height": view.grid.height}
+    of_series = {"consistency": flips.to_json()} if isinstance(job.scene, Series) else {}
+    return [
+        named | each.to_json() | size | of_series for named, each in zip(_named(job.scene, settings), maps, strict=True)
+    ]
+
+
+def _named(scene: Scene | Series, settings: Settings) -> list[dict[str, Any]]:
+    """What each map is of."""
+    if not isinstance(scene, Series):
+        return [{"scene": scene.path}]
+    if settings.series == "place":
+        return [{"scene": scene.path, "dates": list(scene.dates)}]
+    return [{"scene": date.path, "date": date.date} for date in scene.scenes]
 
 
 def map_array(scene: Scene, area: Area | None, bundle: Bundle, settings: Settings) -> NDArray[np.uint8]:
     """The class ids (y, x) of a scene in memory, or of the bounds of the area."""
-    view = View.of(scene, area, _tiling(bundle, settings).overlap_px)
+    view = View.of(scene, area, _tiling(bundle, settings, scene).overlap_px)
     labels = np.full(view.grid.shape, UNLABELLED, np.uint8)
     for cell, _ in walk_of(view.scene, bundle, settings).cells():
         kept = view.kept(cell)
         if kept is not None:
-            labels[kept.window.toslices()] = _stored(kept, bundle.card, {"labels"})["labels"]
+            labels[kept.window.toslices()] = stored(kept, bundle.card, {"labels"})["labels"]
     return labels
 
 
@@ -93,17 +99,18 @@ def map_array(scene: Scene, area: Area | None, bundle: Bundle, settings: Setting
 class View:
     """What is walked of a scene, and what of that is kept."""
 
-    scene: Scene  # as it is walked: the area, and around it what the network needs to see
+    scene: Scene | Series  # as it is walked: the area, and around it what the network needs to see
     grid: Grid  # of the map
     seen: Window  # what is walked, as a window of the whole scene
     area: Area | None
 
     @classmethod
-    def of(cls, scene: Scene, area: Area | None, margin_px: int) -> "View":
+    def of(cls, scene: Scene | Series, area: Area | None, margin_px: int) -> "View":
         if area is None:
             return cls(scene, scene.grid, scene.grid.window, None)
         seen = area.grown(margin_px, scene.grid)
-        return cls(align(scene, scene.grid.crop(seen)), scene.grid.crop(area.window), seen, area)
+        around = scene.crop(seen) if isinstance(scene, Series) else align(scene, scene.grid.crop(seen))
+        return cls(around, scene.grid.crop(area.window), seen, area)
 
     def kept(self, cell: Cell) -> Cell | None:
         """The part of a cell that lies in the map; outside the polygons it is not valid."""
@@ -115,23 +122,26 @@ class View:
         common = windows.intersection([found, self.area.window])
         rows, cols = _moved(common, -found.row_off, -found.col_off).toslices()
         place = _moved(common, -self.area.window.row_off, -self.area.window.col_off)
-        valid = cell.valid[rows, cols] & (self.area.inside.read(common) > 0)
-        return Cell(place, cell.logits[:, rows, cols], valid)
+        inside = self.area.inside.read(common) > 0
+        told = None if cell.told is None else np.where(inside, cell.told[..., rows, cols], np.uint8(UNLABELLED))
+        return Cell(place, cell.logits[:, rows, cols], cell.valid[..., rows, cols] & inside, told)
 
 
 def _moved(window: Window, rows: int, cols: int) -> Window:
     return Window(window.col_off + cols, window.row_off + rows, window.width, window.height)
 
 
-def walk_of(scene: Scene, bundle: Bundle, settings: Settings) -> Walk:
-    """The walk through a scene as the settings want it."""
-    gsd_m = settings.gsd_m or bundle.card.gsd_m
-    walk = open_walk(scene, bundle, _tiling(bundle, settings), gsd_m, settings.device, settings.precision)
+def walk_of(scene: Scene | Series, bundle: Bundle, settings: Settings) -> Walk:
+    """The walk through a scene or a series as the settings want it."""
+    gsd_m, tiling = settings.gsd_m or bundle.card.gsd_m, _tiling(bundle, settings, scene)
+    of_series = (settings.series == "place", settings.shifts)
+    walk = open_walk(scene, bundle, tiling, gsd_m, settings.device, settings.precision, *of_series)
     return replace(walk, forward=mirrored_too(walk.forward)) if settings.tta else walk
 
 
-def _tiling(bundle: Bundle, settings: Settings) -> Tiling:
-    return settings.tiling_for(bundle.card.architecture.encoder, device_for(settings.device))
+def _tiling(bundle: Bundle, settings: Settings, scene: Scene | Series) -> Tiling:
+    dates = len(scene.scenes) if isinstance(scene, Series) else 1
+    return settings.tiling_for(bundle.card.architecture.encoder, device_for(settings.device), dates)
 
 
 def mirrored_too(forward: Forward) -> Forward:
@@ -164,29 +174,42 @@ def _all_rows(walk: Walk, sink: "_Sink", first: int) -> Iterator[int]:
 
 
 class _Sink:
-    """Where finished cells go: the journal, the outputs, the count."""
+    """Where finished cells go: the journal, the maps, the count of flips."""
 
-    def __init__(
-        self, view: View, card: Card, writers: dict[str, RasterWriter], tally: "_Tally", journal: Journal
-    ) -> None:
-        self.view, self.card, self.writers, self.tally, self.journal = view, card, writers, tally, journal
+    def __init__(self, view: View, maps: list[LabelMap], flips: Flips, journal: Journal) -> None:
+        self.view, self.maps, self.flips, self.journal = view, maps, flips, journal
+
+    @property
+    def target(self) -> Path:
+        return self.maps[0].writers["labels"].target
 
     def keep(self, cell: Cell) -> None:
         kept = self.view.kept(cell)
         if kept is not None:
-            piece = (kept.window, _stored(kept, self.card, set(self.writers)))
-            with gdal_errors(self.writers["labels"].target):
+            piece = (kept.window, self._stored(kept))
+            with gdal_errors(self.target):
                 self.journal.add(piece)
             self.write(piece)
 
+    def _stored(self, cell: Cell) -> Stored:
+        """What all maps hold of a cell, each output by the number of its map and its kind."""
+        found = {
+            f"{number} {kind}": values
+            for number, (each, part) in enumerate(zip(self.maps, cell.split(), strict=True))
+            for kind, values in each.stored(part).items()
+        }
+        return found if cell.told is None else found | {TOLD: cell.told}
+
     def write(self, piece: Piece) -> None:
-        window, stored = piece
-        for kind, values in stored.items():
-            self.writers[kind].write(values, window)
-        self.tally.add(stored["labels"], window)
+        window, found = piece
+        for number, each in enumerate(self.maps):
+            own = {kind: values for kind in each.writers if (values := found.get(f"{number} {kind}")) is not None}
+            each.write(own, window)
+        if TOLD in found:
+            self.flips.add(found[TOLD])
 
     def finish(self, row: int, strip: Strip) -> None:
-        with gdal_errors(self.writers["labels"].target):
+        with gdal_errors(self.target):
             self.journal.finish(row, strip)
 
 
@@ -209,72 +232,10 @@ def _run_of(job: Job, bundle: Bundle, settings: Settings) -> dict[str, Any]:
         "temperature": bundle.card.temperature,
         "settings": asdict(settings),
         "aoi": job.area.digest if job.area else None,
-        "outputs": [str(path) for path in job.outputs.paths],
+        "outputs": [str(path) for outputs in job.maps for path in outputs.paths],
     }
 
 
 def _stamp(file: str) -> list[int] | None:
     path = Path(file)
     return [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else None
-
-
-def _writers(stack: ExitStack, job: Job, grid: Grid, bundle: Bundle) -> dict[str, RasterWriter]:
-    """Labels, and what else was asked for, each under its name once all is done."""
-    outputs = job.outputs
-    tags = {
-        "RSSEG_COMMAND": "segment",
-        "RSSEG_VERSION": __version__,
-        "RSSEG_MODEL": bundle.digest,
-        "RSSEG_METHOD": bundle.card.method,
-    }
-    common: dict[str, Any] = {"overwrite": outputs.overwrite, "inputs": job.scene.files, "options": outputs.options}
-    writers = {
-        "labels": stack.enter_context(create_labels(outputs.labels, grid, bundle.card.scheme, tags=tags, **common))
-    }
-    wanted = {
-        "probabilities": (outputs.probabilities, bundle.card.scheme.names),
-        "confidence": (outputs.confidence, ("confidence",)),
-    }
-    for kind, (path, bands) in wanted.items():
-        if path is not None:
-            layout = Layout(bands, "uint8", UNLABELLED, tags=tags, scale=PROBABILITY_STEP)
-            writers[kind] = stack.enter_context(create_raster(path, grid, layout, **common))
-    return writers
-
-
-def _stored(cell: Cell, card: Card, kinds: set[str]) -> dict[str, NDArray[np.uint8]]:
-    """A cell as the outputs hold it: class ids, and probabilities in steps."""
-    ids = np.array(card.scheme.ids, np.uint8)
-    found = {"labels": np.where(cell.valid, ids[cell.places], np.uint8(UNLABELLED))}
-    if kinds & {"probabilities", "confidence"}:
-        probabilities = cell.probabilities(card.temperature)
-        steps = np.where(cell.valid, np.rint(probabilities / PROBABILITY_STEP), UNLABELLED).astype(np.uint8)
-        best = np.where(cell.valid, steps.max(axis=0), UNLABELLED).astype(np.uint8)
-        found |= {"probabilities": steps, "confidence": best}
-    return {kind: values for kind, values in found.items() if kind in kinds}
-
-
-class _Tally:
-    """Pixels and ground of each class."""
-
-    def __init__(self, scheme: ClassScheme, row_areas: NDArray[np.float64]) -> None:
-        self.scheme, self.row_areas = scheme, row_areas
-        self.pixels = np.zeros(UNLABELLED, np.int64)
-        self.areas = np.zeros(UNLABELLED)
-
-    def add(self, labels: NDArray[np.uint8], window: Window) -> None:
-        areas = self.row_areas[window.row_off : window.row_off + window.height]
-        if np.ptp(areas) == 0:  # projected: one size for all pixels
-            found = np.bincount(labels.ravel(), minlength=256)[:UNLABELLED]
-            self.pixels += found
-            self.areas += found * areas[0]
-            return
-        for area, line in zip(areas, labels, strict=True):
-            found = np.bincount(line, minlength=256)[:UNLABELLED]
-            self.pixels += found
-            self.areas += found * area
-
-    def to_json(self) -> dict[str, dict[str, float]]:
-        return {
-            c.name: {"pixels": int(self.pixels[c.id]), "area_m2": float(self.areas[c.id])} for c in self.scheme.classes
-        }

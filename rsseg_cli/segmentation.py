@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from rsseg_cli.errors import RssegError
-from rsseg_cli.job import Job, Outputs, Precision, Settings
+from rsseg_cli.job import Job, Outputs, Precision, SeriesAs, Settings
 from rsseg_cli.model_file import read_card
 from rsseg_cli.progress import Track, untracked
 from rsseg_cli.raster.bands import listed, matched
 from rsseg_cli.raster.dataset import is_local
 from rsseg_cli.raster.scene import Scene
+from rsseg_cli.raster.series import Series, find_series, groups_of
 from rsseg_cli.raster.sources import is_band_files, list_scenes, open_mosaic
 from rsseg_cli.raster.write import GEOTIFF_SUFFIXES
-from rsseg_cli.vector.area import Area, open_area
+from rsseg_cli.vector.area import open_area
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -31,6 +32,7 @@ MOST_FINER = 16
 
 Places = str | Path | Sequence[str | Path]
 OnError = Callable[[RssegError], None]
+Asked = Sequence[str] | Scene | Series  # names of files that are one scene, or what is open already
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,8 @@ def segment(
     device: str = "auto",
     precision: Precision = "auto",
     tta: bool = False,
+    series: SeriesAs | None = None,
+    shifts: bool = True,
     overwrite: bool = False,
     track: Track = untracked,
 ) -> dict[str, Any]: ...
@@ -84,6 +88,8 @@ def segment(
     device: str = "auto",
     precision: Precision = "auto",
     tta: bool = False,
+    series: SeriesAs | None = None,
+    shifts: bool = True,
     overwrite: bool = False,
     track: Track = untracked,
 ) -> "dict[str, Any] | DataArray":
@@ -100,11 +106,13 @@ def segment(
         labels = segment(array[:, :100, :100], "rsseg_demo/town.safetensors", bands="red,green,blue,nir")
     """
     started = time.perf_counter()
-    settings = Settings(tile_px, overlap_px, batch, gsd_m, device, precision, tta)
+    settings = Settings(tile_px, overlap_px, batch, gsd_m, device, precision, tta, series, shifts)
     area = str(aoi) if aoi is not None else None
     if not isinstance(scene, str | Path | Sequence):
-        if output is not None or mosaic or overwrite:
-            raise RssegError("output, mosaic and overwrite are for files", "a DataArray's labels are given back")
+        if output is not None or mosaic or overwrite or series:
+            raise RssegError(
+                "output, mosaic, series and overwrite are for files", "a DataArray's labels are given back"
+            )
         return _segment_array(scene, str(model), bands, area, settings)
     names = [scene] if isinstance(scene, str | Path) else scene
     request = Request(
@@ -151,7 +159,7 @@ def map_all(
         bundle = load_bundle(request.model)
         for job in jobs:
             with _spared(on_error):
-                done.append(map_scene(job, bundle, request.settings, resume=request.resume, track=track))
+                done += map_scene(job, bundle, request.settings, resume=request.resume, track=track)
     seconds = time.perf_counter() - started
     megapixels = sum(entry["width"] * entry["height"] for entry in done) / 1e6
     return {"outputs": done, "seconds": seconds, "megapixels_per_second": megapixels / seconds}
@@ -162,7 +170,8 @@ def _segment_array(
 ) -> "DataArray":
     from rsseg_cli.raster.arrays import labels_like, scene_of
 
-    scene, area = _fitted(scene_of(array).select(bands), read_card(model), aoi, settings)
+    scene = _fitted(scene_of(array).select(bands), read_card(model), settings)
+    area = open_area(aoi, scene) if aoi is not None else None
 
     from rsseg_cli.bundle import load_bundle
     from rsseg_cli.mapping import map_array
@@ -187,42 +196,89 @@ def _spared(on_error: OnError | None) -> Iterator[None]:
 def plan(request: Request, on_error: OnError | None = None) -> list[Job]:
     """The maps to make, checked."""
     card = read_card(request.model)
-    names = list_scenes(request.scenes)
-    groups = [names] if request.mosaic else [[name] for name in names]
+    asked = list(_asked(request, on_error))
+    groups = [group for each in asked for group in _groups(each, request.settings.series)]
     if len(groups) > 1 and (request.probabilities or request.confidence):
         raise RssegError(
-            f"--probabilities and --confidence name one file, and there are {len(groups)} scenes",
-            "map the scenes one by one, or join them with --mosaic",
+            f"--probabilities and --confidence name one file, and there are {len(groups)} maps to write",
+            "map the scenes one by one, join them with --mosaic, or map the place of a series: --series place",
         )
+    targets = iter(label_paths(groups, request.output))
     jobs = []
-    for files, target in zip(groups, label_paths(groups, request.output), strict=True):
+    for each in asked:
+        own = [next(targets) for _ in _groups(each, request.settings.series)]
         with _spared(on_error):
-            jobs.append(_job(request, files, target, card))
+            jobs.append(_job(request, each, own, card))
     _refuse_inputs(jobs)
     return jobs
 
 
-def _job(request: Request, files: Sequence[str], target: Path, card: Mapping[str, Any]) -> Job:
-    scene = open_mosaic(files, request.alpha).select(request.bands)
-    scene, area = _fitted(scene, card, request.aoi, request.settings)
-    if target != request.output:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    outputs = Outputs(target, request.probabilities, request.confidence, request.overwrite, request.creation_options)
-    outputs.check(scene.files)
-    return Job(scene, outputs, area)
+def _asked(request: Request, on_error: OnError | None) -> Iterator[Asked]:
+    """What is to be mapped; only a search for series opens files at once."""
+    if request.settings.series is None:
+        names = list_scenes(request.scenes)
+        yield from [names] if request.mosaic else [[name] for name in names]
+        return
+    if request.mosaic:
+        raise RssegError("--mosaic and --series do not go together", "pieces of one date are joined in any case")
+    for group in groups_of(request.scenes):
+        with _spared(on_error):
+            yield from _with_series(find_series(group, request.bands, request.alpha), group)
 
 
-def _fitted(scene: Scene, card: Mapping[str, Any], aoi: str | None, settings: Settings) -> tuple[Scene, Area | None]:
-    """The scene as the model needs it, and the area of it that is wanted."""
+def _with_series(found: list[Series | Scene], group: list[str]) -> list[Series | Scene]:
+    """What was found, if a series is among it; what is none is mapped by itself."""
+    alone = [each.path for each in found if isinstance(each, Scene)]
+    if len(alone) == len(found):
+        raise RssegError(
+            f"{', '.join(group)}: no two dates of one place among {len(found)} scenes",
+            "leave --series away; or check with `rsseg info` that the scenes have dates and overlap",
+            file=group[0],
+        )
+    if alone:
+        logger.info("mapped by themselves, with no other date of their place: %s", ", ".join(alone))
+    return found
+
+
+def _groups(asked: Asked, series: SeriesAs | None) -> list[list[str]]:
+    """The names of which each map of it is called after."""
+    if isinstance(asked, Scene):
+        return [[asked.path]]
+    if not isinstance(asked, Series):
+        return [list(asked)]
+    return [[asked.path]] if series == "place" else [[scene.path] for scene in asked.scenes]
+
+
+def _job(request: Request, asked: Asked, targets: Sequence[Path], card: Mapping[str, Any]) -> Job:
+    scene = asked if isinstance(asked, Scene | Series) else open_mosaic(asked, request.alpha).select(request.bands)
+    if isinstance(scene, Series):
+        scene = scene.each(lambda date: _fitted(date, card, request.settings))
+    else:
+        scene = _fitted(scene, card, request.settings)
+    # All dates of a series lie on its grid.
+    first = scene.scenes[0] if isinstance(scene, Series) else scene
+    area = open_area(request.aoi, first) if request.aoi is not None else None
+    for target in targets:
+        if target != request.output:
+            target.parent.mkdir(parents=True, exist_ok=True)
+    more = (request.probabilities, request.confidence, request.overwrite, request.creation_options)
+    maps = tuple(Outputs(target, *more) for target in targets)
+    for outputs in maps:
+        outputs.check(scene.files)
+    return Job(scene, maps, area)
+
+
+def _fitted(scene: Scene, card: Mapping[str, Any], settings: Settings) -> Scene:
+    """The scene as the model needs it."""
     scene = with_bands(scene, tuple(card["architecture"]["bands"]))
     _refuse_other_scale(scene, settings.gsd_m or card["gsd_m"])
-    return scene, open_area(aoi, scene) if aoi is not None else None
+    return scene
 
 
 def _refuse_inputs(jobs: Sequence[Job]) -> None:
     """One scene's map must not replace another scene."""
     inputs = {Path(file).resolve() for job in jobs for file in job.scene.files if is_local(file)}
-    for path in (path for job in jobs for path in job.outputs.paths):
+    for path in (path for job in jobs for outputs in job.maps for path in outputs.paths):
         if path.resolve() in inputs:
             raise RssegError(
                 f"{path}: is also an input", "choose another folder with -o", file=str(path), kind="output"
@@ -273,19 +329,22 @@ def label_paths(groups: Sequence[Sequence[str]], output: Path | None) -> list[Pa
                 kind="output",
             )
     stems = [_stem(files) for files in groups]
-    shared = Counter(stems)
-    names: dict[str, None] = {}
+    # Windows and macOS take names for the same that differ in capitals alone.
+    shared = Counter(stem.casefold() for stem in stems)
+    names: dict[str, str] = {}
     for files, stem in zip(groups, stems, strict=True):
         parent = Path(files[0]).parent.name
-        wanted = f"{parent}_{stem}" if shared[stem] > 1 and parent else stem
+        wanted = f"{parent}_{stem}" if shared[stem.casefold()] > 1 and parent else stem
         numbered = (f"{wanted}_{number}" for number in count(2))
-        names[next(name for name in chain([wanted], numbered) if name not in names)] = None
-    return [folder / f"{name}_labels.tif" for name in names]
+        name = next(name for name in chain([wanted], numbered) if name.casefold() not in names)
+        names[name.casefold()] = name
+    return [folder / f"{name}_labels.tif" for name in names.values()]
 
 
 def _stem(files: Sequence[str]) -> str:
     first = files[0]
     if is_band_files(first):
         first = first.partition(",")[0].partition("=")[2].strip()
-    stem = Path(first).stem or "map"
+    path = Path(first)
+    stem = path.resolve().name if path.is_dir() else path.stem or "map"
     return stem if len(files) == 1 else f"{stem}_mosaic"

@@ -10,8 +10,9 @@ from rasterio.windows import Window
 
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.domain import Domain
+from rsseg_cli.fusing import Forward
 from rsseg_cli.holdout import widened
-from rsseg_cli.predict import Cell, Forward, Walk
+from rsseg_cli.predict import Cell, Walk
 from rsseg_cli.raster.align import align
 from rsseg_cli.scores import Confusion
 from rsseg_cli.tiling import Tiling

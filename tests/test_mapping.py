@@ -21,6 +21,7 @@ from rsseg_cli.job import Job, Outputs, Settings
 from rsseg_cli.mapping import View, map_array, map_scene, mirrored_too, walk_of
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.scene import Band, Scene, open_file
+from rsseg_cli.raster.series import open_series
 from rsseg_cli.vector.area import Area
 
 SETTINGS = Settings(tile_px=128, overlap_px=32, precision="float32")
@@ -126,7 +127,7 @@ def broken_off(rows: int):
 
 
 def job(path: Path, target: Path, area: Area | None = None) -> Job:
-    return Job(open_file(str(path)), Outputs(target, target.with_name("p.tif")), area)
+    return Job(open_file(str(path)), (Outputs(target, target.with_name("p.tif")),), area)
 
 
 def test_an_area_goes_on_where_it_stopped(path: Path, bundle: Bundle, tmp_path: Path, caplog) -> None:
@@ -139,7 +140,7 @@ def test_an_area_goes_on_where_it_stopped(path: Path, bundle: Bundle, tmp_path: 
         changed = replace(area, digest="another") if match == "aoi" else area
         with pytest.raises(RssegError, match=f"differs in {match}"):
             map_scene(job(path, target, changed), bundle, other, resume=True)
-    found = map_scene(job(path, target, area), bundle, settings, resume=True)
+    (found,) = map_scene(job(path, target, area), bundle, settings, resume=True)
     assert (found["width"], found["height"]) == (179, 179)
     with rasterio.open(target) as labels:
         np.testing.assert_array_equal(labels.read(1), map_array(open_file(str(path)), area, bundle, settings))
@@ -179,7 +180,7 @@ def test_a_full_disk_is_told_with_the_name_of_the_map(make_raster, bundle: Bundl
     path = make_raster("wide.tif", values, photometric="minisblack", alpha="unspecified")
     folder = disk(1000)
     with pytest.raises(RssegError, match=r"m\.tif: could not be written") as refused:
-        map_scene(Job(open_file(str(path)), Outputs(folder / "m.tif")), bundle, SETTINGS)
+        map_scene(Job(open_file(str(path)), (Outputs(folder / "m.tif"),)), bundle, SETTINGS)
     assert refused.value.kind == "space"
     assert list(folder.iterdir()) == []
 
@@ -188,7 +189,7 @@ def mapped_at(temperature: float, path: Path, bundle: Bundle, target: Path) -> t
     """(labels, confidence) of a model with another temperature."""
     outputs = Outputs(target, confidence=target.with_name("c.tif"), overwrite=True)
     card = replace(bundle.card, temperature=temperature)
-    map_scene(Job(open_file(str(path)), outputs), replace(bundle, card=card), SETTINGS)
+    map_scene(Job(open_file(str(path)), (outputs,)), replace(bundle, card=card), SETTINGS)
     with rasterio.open(target) as labels, rasterio.open(outputs.confidence) as confidence:
         return labels.read(1), confidence.read(1) * confidence.scales[0]
 
@@ -209,3 +210,30 @@ def test_a_run_does_not_go_on_with_another_temperature(path: Path, bundle: Bundl
     warmer = replace(bundle, card=replace(bundle.card, temperature=2.0))
     with pytest.raises(RssegError, match="differs in temperature"):
         map_scene(job(path, tmp_path / "m.tif"), warmer, SETTINGS, resume=True)
+
+
+def test_the_dates_of_an_area_go_on_where_they_stopped(make_raster, bundle: Bundle, tmp_path: Path) -> None:
+    values = np.random.default_rng(7).integers(1, 255, (3, 4, 300, 200), dtype=np.uint8)
+    values[1, :, 100:260] = 0
+    for date, each in zip(("2020-01-01", "2020-02-01", "2020-05-01"), values, strict=True):
+        make_raster(f"s/{date}.tif", each, nodata=0, photometric="minisblack", alpha="unspecified")
+    series, settings = open_series(tmp_path / "s"), replace(SETTINGS, series="dates")
+    area = area_of(disc(300, 200))
+
+    def job_in(folder: str) -> Job:
+        (tmp_path / folder).mkdir()
+        return Job(series, tuple(Outputs(tmp_path / folder / f"{date}.tif") for date in series.dates), area)
+
+    broken, whole = job_in("broken"), job_in("whole")
+    with pytest.raises(KeyboardInterrupt):
+        map_scene(broken, bundle, settings, track=broken_off(1))
+    assert hidden(tmp_path / "broken") == [".2020-01-01.tif.rsseg-rows"]
+    later, at_once = map_scene(broken, bundle, settings, resume=True), map_scene(whole, bundle, settings)
+    for entry, other in zip(later, at_once, strict=True):
+        assert entry["classes"] == other["classes"]
+        assert entry["consistency"] == other["consistency"]
+        with rasterio.open(entry["labels"]) as labels, rasterio.open(other["labels"]) as expected:
+            np.testing.assert_array_equal(labels.read(1), expected.read(1))
+            rows, cols = area.window.toslices()
+            np.testing.assert_array_equal(labels.read(1) == 255, disc(300, 200)[rows, cols] == 0)
+    assert 0 < at_once[0]["consistency"]["compared"] < 2 * disc(300, 200).sum()

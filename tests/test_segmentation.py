@@ -1,5 +1,6 @@
 """segment as a function, the names of its maps, and what is refused before torch is imported."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,9 @@ from rsseg_cli.errors import RssegError
 from rsseg_cli.job import Settings
 from rsseg_cli.segmentation import Request, label_paths, plan, with_bands
 
-KARST = Path(__file__).parents[1] / "sample_scenes" / "target" / "karst_1.tif"
+SAMPLES = Path(__file__).parents[1] / "sample_scenes"
+KARST = SAMPLES / "target" / "karst_1.tif"
+DATES = SAMPLES / "series" / "target"
 TILES = {"tile_px": 128, "overlap_px": 32}
 # Without alpha, or GDAL takes the fourth of four bytes for it.
 PLAIN = {"photometric": "minisblack", "alpha": "unspecified"}
@@ -107,6 +110,7 @@ def test_what_is_for_files_is_refused_for_arrays(model: Path) -> None:
         ([["a/t.tif"], ["b/t.tif"], ["b/u.tif"]], None, ["a_t_labels.tif", "b_t_labels.tif", "u_labels.tif"]),
         ([["t.tif"], ["b/t.tif"]], None, ["t_labels.tif", "b_t_labels.tif"]),
         ([["b/t.tif"], ["c/b/t.jp2"]], None, ["b_t_labels.tif", "b_t_2_labels.tif"]),
+        ([["a/Town.tif"], ["b/town.tif"]], None, ["a_Town_labels.tif", "b_town_labels.tif"]),
         ([["a/one.tif", "b/two.tif"]], "maps", ["maps/one_mosaic_labels.tif"]),
         ([["a/one.tif", "b/two.tif"]], "m.tif", ["m.tif"]),
         ([["red=x/B04.tif,nir=x/B08.tif"]], None, ["B04_labels.tif"]),
@@ -252,3 +256,88 @@ def test_importing_rsseg_is_cheap() -> None:
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
     assert not loaded & {"numpy", "rasterio"}
+
+
+@pytest.fixture(scope="module")
+def of_any_size(tmp_path_factory) -> Path:
+    return save_untrained(tmp_path_factory.mktemp("model") / "m.safetensors", gsd_m=None)
+
+
+def read(path: str | Path) -> np.ndarray:
+    with rasterio.open(path) as written:
+        return written.read(1)
+
+
+def test_each_date_of_a_series_is_mapped_and_helped_by_the_others(of_any_size: Path, tmp_path: Path) -> None:
+    found = segment(DATES, of_any_size, output=tmp_path / "fused", series="dates", tile_px=192)["outputs"]
+    alone = segment(DATES, of_any_size, output=tmp_path / "alone", tile_px=192)["outputs"]
+    assert [entry["date"] for entry in found] == [path.stem[-10:] for path in sorted(DATES.glob("*[0-9].tif"))]
+    fused, single = (np.stack([read(entry["labels"]) for entry in entries]) for entries in (found, alone))
+    seen = single != 255
+    assert 0.5 < seen.mean() < 0.8
+    # A model that has learned nothing of dates leaves them as they are; where one shows nothing the others speak.
+    np.testing.assert_array_equal(fused[seen], single[seen])
+    ever = seen.any(axis=0)
+    np.testing.assert_array_equal(fused != 255, np.broadcast_to(ever, fused.shape))
+    assert Path(found[0]["labels"]) == tmp_path / "fused" / f"{Path(found[0]['scene']).stem}_labels.tif"
+    pixels = sum(c["pixels"] for c in found[2]["classes"].values())
+    assert pixels == ever.sum()
+    flipped, compared, last = 0, 0, single[0]
+    for now in single[1:]:
+        both = (now != 255) & (last != 255)
+        flipped, compared = flipped + (both & (now != last)).sum(), compared + both.sum()
+        last = np.where(now == 255, last, now)
+    share = pytest.approx(flipped / compared)
+    assert all(e["consistency"] == {"flips": share, "flips_before_fusion": share, "compared": compared} for e in found)
+
+
+def test_a_series_makes_one_map_of_the_place(of_any_size: Path, rsseg, tmp_path: Path) -> None:
+    options = ("--series", "place", "--confidence", "c.tif", "--json", "--quiet")
+    ended = rsseg("segment", *sorted(DATES.glob("*.tif")), "--model", of_any_size, *options)
+    assert ended.returncode == 0, ended.stderr
+    (entry,) = json.loads(ended.stdout)["outputs"]
+    assert len(entry["dates"]) == 6
+    assert entry["labels"] == "target_labels.tif"
+    labels, confidence = (read(tmp_path / name) for name in ("target_labels.tif", "c.tif"))
+    assert (labels != 255).mean() > 0.99
+    np.testing.assert_array_equal(labels == 255, confidence == 255)
+    assert 0 < entry["consistency"]["flips"] < 1
+
+
+def test_a_place_is_called_after_its_folder() -> None:
+    assert label_paths([[str(DATES)]], None) == [Path("target_labels.tif")]
+    assert label_paths([[f"{DATES / 'a_2020.tif'} and 5 more"]], None) == [Path("a_2020_labels.tif")]
+
+
+@pytest.mark.parametrize(
+    ("scenes", "more", "match"),
+    [
+        (DATES, {"settings": Settings(series="dates"), "confidence": Path("c.tif")}, "there are 6 maps to write"),
+        (DATES, {"settings": Settings(series="place"), "mosaic": True}, "--mosaic and --series"),
+        (KARST.parent, {"settings": Settings(series="place")}, "no two dates of one place among 3 scenes"),
+    ],
+)
+def test_what_a_series_cannot_give_is_refused(of_any_size: Path, scenes: Path, more: dict, match: str) -> None:
+    with pytest.raises(RssegError, match=match):
+        plan(Request((str(scenes),), str(of_any_size), **more))
+
+
+def test_ways_to_take_a_series_that_are_not_known_are_refused() -> None:
+    with pytest.raises(RssegError, match="--series all: not known"):
+        Settings(series="all")
+
+
+def test_scenes_without_another_date_are_mapped_by_themselves(make_raster, of_any_size, tmp_path, caplog) -> None:
+    values = np.ones((4, 40, 40), np.uint8)
+    for name in ("2020-01-01", "2020-02-01", "elsewhere"):
+        place = Affine(0.5, 0, 500_000 + 1000 * (name == "elsewhere"), 0, -0.5, 5_000_000)
+        make_raster(f"p/{name}.tif", values, transform=place, **PLAIN)
+    with caplog.at_level("INFO"):
+        jobs = plan(Request((str(tmp_path / "p"),), str(of_any_size), tmp_path, settings=Settings(series="place")))
+    assert [len(job.maps) for job in jobs] == [1, 1]
+    assert "mapped by themselves" in caplog.text
+
+
+def test_the_more_dates_the_smaller_the_tiles() -> None:
+    sides = [Settings().tiling_for("tiny", "cpu", dates).tile_px for dates in (1, 4, 6, 24, 200)]
+    assert sides == [544, 544, 416, 192, 192]

@@ -74,9 +74,11 @@ def _too_far(pair: Pair, shift: Shift, max_shift_px: float) -> RssegError:
     )
 
 
-def estimate(pair: Pair, max_shift_px: float = 5.0) -> Shift:
+def estimate(
+    pair: Pair, max_shift_px: float = 5.0, most_windows: int = MOST_WINDOWS, fewest_held: float = FEWEST_HELD
+) -> Shift:
     """The shift between the dates, found without looking at anything but the two."""
-    surfaces = _surfaces(pair, max_shift_px)
+    surfaces = _surfaces(pair, max_shift_px, most_windows, fewest_held)
     if not surfaces:
         return Shift(0.0, 0.0, 0.0)
     common = _common_peak(surfaces)
@@ -87,18 +89,18 @@ def estimate(pair: Pair, max_shift_px: float = 5.0) -> Shift:
     return Shift(round(float(dx), 3), round(float(dy), 3), round(reliability, 3))
 
 
-def _surfaces(pair: Pair, max_shift_px: float) -> list[Places]:
+def _surfaces(pair: Pair, max_shift_px: float, most_windows: int, fewest_held: float) -> list[Places]:
     """Correlation in each window in which there is anything to be seen: the sea says nothing."""
-    windows = spread(pair.grid, WINDOW_PX, MOST_WINDOWS)
+    windows = spread(pair.grid, WINDOW_PX, most_windows)
     reach = min(max(REACH_PX, 2 * ceil(max_shift_px)), windows[0].width // 4)
-    found = [_surface(*pair.read(window), reach) for window in windows]
+    found = [_surface(*pair.read(window), reach, fewest_held) for window in windows]
     return [surface for surface in found if surface is not None]
 
 
-def _surface(before: Values, after: Values, reach_px: int) -> Places | None:
+def _surface(before: Values, after: Values, reach_px: int, fewest_held: float) -> Places | None:
     held = np.isfinite(before[0])
     valid = inner(held)
-    if valid.mean() < FEWEST_HELD:
+    if valid.mean() < fewest_held:
         return None
     surface = correlation(outlines(before, held), outlines(after, held), valid, reach_px)
     return None if is_by_chance(surface, int(valid.sum())) else surface

@@ -13,7 +13,9 @@ from rsseg_cli.errors import RssegError
 def info(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="Rasters, folders of rasters, red=B04.tif,green=B03.tif, vector files."),
+        typer.Argument(
+            metavar="FILE...", help="Rasters, folders of them, red=B04.tif,green=B03.tif, vector files, models."
+        ),
     ],
     bands: Bands = None,
     alpha: Alpha = "auto",
@@ -28,6 +30,7 @@ def info(
     Example:  rsseg info town.tif --bands red=3,nir=4
     """
     from rsseg_cli.description import describe, describe_mosaic, lines_of
+    from rsseg_cli.raster.series import inner_folders
 
     if mosaic:
         whole = describe_mosaic(files, bands, alpha)
@@ -36,11 +39,13 @@ def info(
 
     found: list[dict[str, Any]] = []
     errors: list[RssegError] = []
-    for file in files:
+    # Of a folder of folders, each by itself.
+    named = [inner for file in files for inner in inner_folders(file)]
+    for file in named:
         try:
             found.append(describe(file, bands, alpha))
         except RssegError as error:
-            if len(files) == 1:
+            if len(named) == 1:
                 raise
             console.fail(error, on_stdout=False)
             errors.append(error)

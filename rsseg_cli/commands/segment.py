@@ -11,6 +11,7 @@ from rsseg_cli.console import Console
 from rsseg_cli.errors import RssegError
 
 Precision = Literal["auto", "float32", "bfloat16"]
+SeriesAs = Literal["dates", "place"]
 
 
 @with_console
@@ -25,6 +26,13 @@ def segment(
     bands: Bands = None,
     alpha: Alpha = "auto",
     mosaic: Annotated[bool, typer.Option("--mosaic", help="See all rasters as one scene, later ones on top.")] = False,
+    series: Annotated[
+        SeriesAs | None,
+        typer.Option(help="Take dates of one place together: a map a date, helped by the others, or one of the place."),
+    ] = None,
+    no_shifts: Annotated[
+        bool, typer.Option("--no-shifts", help="Of a series: do not look by how much dates lie off each other.")
+    ] = False,
     aoi: Aoi = None,
     probabilities: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write each class's probability.")
@@ -78,7 +86,7 @@ def segment(
         aoi=aoi,
         probabilities=probabilities,
         confidence=confidence,
-        settings=Settings(tile_px, overlap_px, batch, gsd, device, precision, tta),
+        settings=Settings(tile_px, overlap_px, batch, gsd, device, precision, tta, series, not no_shifts),
         resume=resume,
         overwrite=overwrite,
         creation_options=parse(creation_options),

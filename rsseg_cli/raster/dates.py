@@ -33,6 +33,14 @@ def date_of(path: str, tags: Mapping[str, str]) -> str | None:
     return _from_tag(acquired) or _from_name(path) or _from_tag(tags.get("TIFFTAG_DATETIME", ""))
 
 
+def day_of(iso: str) -> date:
+    """The day of a date; the middle of the month or the year where no more is known."""
+    year, *rest = (int(part) for part in iso.split("-"))
+    if not rest:
+        return date(year, 7, 2)
+    return date(year, rest[0], rest[1] if len(rest) > 1 else 15)
+
+
 def _from_tag(text: str) -> str | None:
     match = IN_TAGS.match(text)
     return _iso(match.groupdict()) if match else None

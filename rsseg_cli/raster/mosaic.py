@@ -35,6 +35,14 @@ def _place(lattice: Grid, grid: Grid, path: str, first: str) -> Window:
             "give the one without its own first: gdal_edit.py -a_srs EPSG:32633 -a_ullr WEST NORTH EAST SOUTH FILE",
             file=path,
         )
+    place = place_on(lattice, grid)
+    if place is None:
+        raise RssegError(f"{path}: cannot be brought into the coordinate system of {first}", "leave it out", file=path)
+    return place
+
+
+def place_on(lattice: Grid, grid: Grid) -> Window | None:
+    """The pixels of a lattice that hold a grid, beyond the lattice's own extent too; None where they have no place."""
     offset = lattice.offset_of(grid)
     if offset is not None:
         return Window(offset[1], offset[0], grid.width, grid.height)
@@ -42,9 +50,7 @@ def _place(lattice: Grid, grid: Grid, path: str, first: str) -> Window:
     col, row = (a.ravel() for a in np.meshgrid(t * grid.width, t * grid.height))
     col, row = lattice.pixels_of(grid, col, row)
     if not (np.isfinite(col).all() and np.isfinite(row).all()):
-        raise RssegError(
-            f"{path}: cannot be brought into the coordinate system of {first}", "leave it out of the mosaic", file=path
-        )
+        return None
     left, top = (int(np.floor(a.min() + ROUNDING_PX)) for a in (col, row))
     right, bottom = (int(np.ceil(a.max() - ROUNDING_PX)) for a in (col, row))
     return Window(left, top, max(1, right - left), max(1, bottom - top))

@@ -15,11 +15,15 @@ from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.align import align
 from rsseg_cli.raster.dataset import is_local
 from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.masked import without
 from rsseg_cli.raster.mosaic import joint_grid
 from rsseg_cli.raster.scene import Band, Scene, open_file
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg", ".bsq", ".bil", ".bip", ".dat")
 BAND_FILES = re.compile(r"^\s*[A-Za-z_]\w*\s*=[^,=]+(,\s*[A-Za-z_]\w*\s*=[^,=]+)*$")
+LABEL_NAME = re.compile(r"(^|[_-])(labels?|masks?|gt)$", re.IGNORECASE)
+# town_clouds.tif beside town.tif says what is not to be seen there.
+CLOUD_ENDING = re.compile(r"[_-](clouds?|cloud_?mask)$", re.IGNORECASE)
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +43,45 @@ def open_scene(path: str | Path, bands: str | None = None, alpha: str = "auto", 
 
 
 def list_scenes(texts: Sequence[str]) -> list[str]:
-    """Each text as one or more scenes; a folder or a pattern gives its rasters in order of their names."""
-    return [name for text in texts for name in _expand(text)]
+    """Each text as one or more scenes; a folder or a pattern gives its rasters in order of their names.
+
+    Cloud masks are no scenes where what they mask is there too.
+    """
+    names = [name for text in texts for name in _expand(text)]
+    stems = {Path(name).parent / Path(name).stem for name in names}
+    return [name for name in names if not _masks_one_of(Path(name), stems)]
+
+
+def _masks_one_of(path: Path, stems: set[Path]) -> bool:
+    masked = CLOUD_ENDING.sub("", path.stem)
+    return masked not in ("", path.stem) and path.with_name(masked) in stems
+
+
+def is_label_name(name: str) -> bool:
+    """Whether a raster is called as label maps are, such as town_labels.tif."""
+    return LABEL_NAME.search(Path(name).stem) is not None
+
+
+def has_rasters(folder: Path) -> bool:
+    return any(map(_looks_like_raster, folder.iterdir()))
+
+
+def cloud_mask_of(name: str) -> str | None:
+    """The cloud mask that lies beside a raster, by its name."""
+    path = Path(name)
+    if not is_local(name) or not path.parent.is_dir():
+        return None
+    beside = sorted(path.parent.glob(f"{glob.escape(path.stem)}[_-][Cc]*"))
+    return next((str(p) for p in beside if CLOUD_ENDING.sub("", p.stem) == path.stem and _looks_like_raster(p)), None)
 
 
 def open_mosaic(names: Sequence[str], alpha: str = "auto") -> Scene:
     """Overlapping rasters as one scene on the first one's lattice; later ones lie on top."""
-    scenes = [_open_one(name, alpha) for name in names]
+    return scenes_as_one([_open_one(name, alpha) for name in names])
+
+
+def scenes_as_one(scenes: Sequence[Scene]) -> Scene:
+    """Scenes that overlap or lie beside each other as one; later ones lie on top."""
     if len(scenes) == 1:
         return scenes[0]
     first = scenes[0]
@@ -67,6 +103,7 @@ def open_mosaic(names: Sequence[str], alpha: str = "auto") -> Scene:
         bands=bands,
         pixels=pixels,
         date=dates.pop() if len(dates) == 1 else None,
+        chosen=None,
         files=_files(scenes),
     )
 
@@ -96,7 +133,7 @@ class MosaicPixels:
         for scene, extent in zip(self.scenes, self.extents, strict=True):
             if not here.overlaps(extent):
                 continue
-            top = scene.pixels.read(window, bands)
+            top = scene.pixels.read(window, [scene.chosen[at] for at in bands] if scene.chosen else bands)
             holds = np.isfinite(top).any(axis=0)
             values[:, holds] = top[:, holds]
         return values
@@ -142,14 +179,23 @@ def _looks_like_raster(path: Path) -> bool:
 
 
 def _where_else(folder: Path) -> str:
-    inner = sorted(p.name for p in folder.iterdir() if p.is_dir() and any(map(_looks_like_raster, p.iterdir())))
+    inner = sorted(p.name for p in folder.iterdir() if p.is_dir() and has_rasters(p))
     if inner:
         return f"folders within it are not searched; there are rasters in {', '.join(inner[:4])}"
     return f"rsseg looks for {', '.join(RASTER_SUFFIXES[:5])} and the like; name other files themselves"
 
 
 def _open_one(text: str, alpha: str) -> Scene:
-    return _open_band_files(text, alpha) if is_band_files(text) else open_file(text, alpha)
+    return _open_band_files(text, alpha) if is_band_files(text) else _open_seen(text, alpha)
+
+
+def _open_seen(path: str, alpha: str) -> Scene:
+    """A file without the clouds that a mask beside it marks."""
+    scene, mask = open_file(path, alpha), cloud_mask_of(path)
+    if mask is None:
+        return scene
+    logger.info("%s: masks the clouds of %s", mask, path, extra={"topic": "cloud masks"})
+    return without(scene, open_file(mask, "no"))
 
 
 def is_band_files(text: str) -> bool:
@@ -162,7 +208,7 @@ def _open_band_files(text: str, alpha: str) -> Scene:
     pairs = [item.split("=", 1) for item in text.split(",")]
     scenes = []
     for name, path in pairs:
-        scene = open_file(path.strip(), alpha)
+        scene = _open_seen(path.strip(), alpha)
         if len(scene.bands) != 1:
             raise RssegError(
                 f"{path.strip()}: has {len(scene.bands)} bands, and {name.strip()} needs one",

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -243,7 +244,7 @@ def _finish(blocks: Path, final: Path, layout: Layout, options: Mapping[str, str
         "BLOCKSIZE": str(BLOCK_PX),
         "BIGTIFF": "IF_SAFER",
         "OVERVIEW_RESAMPLING": layout.overviews,
-        "NUM_THREADS": "ALL_CPUS",
+        "NUM_THREADS": os.environ.get("GDAL_NUM_THREADS", "ALL_CPUS"),
     }
     chosen = {**ours, **options}
     if "COMPRESS" in options and "PREDICTOR" not in options and options["COMPRESS"].upper() not in PREDICTING:

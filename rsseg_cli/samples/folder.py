@@ -20,6 +20,7 @@ from rsseg_cli.raster.write import create_labels, create_raster
 from rsseg_cli.samples.classes import CLASSES, UNLABELLED
 from rsseg_cli.samples.pair import SamplePair, draw_pair
 from rsseg_cli.samples.scenes import DEFAULT_SIZE_PX, SCENES_PER_DOMAIN, SampleScene, draw_samples
+from rsseg_cli.samples.series import SERIES_SIZE_PX, SampleSeries, draw_all_series
 from rsseg_cli.samples.works import KINDS
 from rsseg_cli.vector.write import write_geopackage
 
@@ -64,6 +65,38 @@ def _write_pair(folder: Path, pair: SamplePair, overwrite: bool) -> list[Path]:
     _write_ids(truth, pair.truth, grid_of(pair.before), CHANGE_SCHEME, overwrite)
     _write_ids(kinds, pair.kinds, grid_of(pair.before), KINDS_SCHEME, overwrite)
     return [*images, truth, kinds]
+
+
+def write_series(
+    folder: Path, size_px: int = SERIES_SIZE_PX, *, overwrite: bool = False, track: Track = untracked
+) -> Iterator[tuple[SampleSeries, list[Path]]]:
+    """Draws and writes the sample series, one by one: `source/` with labels, `target/` without, and `truth/` of it."""
+    for part in ("source", "target", "truth"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for series in track(draw_all_series(size_px), "drawing sample series", 2):
+        written = [
+            path for number in range(len(series.scenes)) for path in _write_date(folder, series, number, overwrite)
+        ]
+        if series.domain == "target":
+            change, kinds = folder / "truth" / "change.tif", folder / "truth" / "kinds.tif"
+            _write_ids(change, series.change, grid_of(series.scenes[0]), CHANGE_SCHEME, overwrite)
+            _write_ids(kinds, series.kinds, grid_of(series.scenes[0]), KINDS_SCHEME, overwrite)
+            written += [change, kinds]
+        yield series, written
+
+
+def _write_date(folder: Path, series: SampleSeries, number: int, overwrite: bool) -> list[Path]:
+    """The image, the mask of its clouds if there are any, and the labels of a date."""
+    scene, clouds = series.scenes[number], series.clouds[number]
+    image = folder / scene.domain / f"{scene.name}.tif"
+    write_image(image, scene, overwrite)
+    labels = _write_labels(folder, scene, as_polygons=False, overwrite=overwrite)
+    if not clouds.any():
+        return [image, labels]
+    mask, grid = image.with_name(f"{scene.name}_clouds.tif"), grid_of(scene)
+    with create_raster(mask, grid, Layout(("clouds",), "uint8", None), overwrite=overwrite) as writer:
+        writer.write(clouds[np.newaxis], grid.window)
+    return [image, labels, mask]
 
 
 def _write_ids(path: Path, ids: NDArray[np.uint8], grid: Grid, scheme: ClassScheme, overwrite: bool) -> None:

@@ -66,6 +66,10 @@ MATERIALS: tuple[Material, ...] = (
     Material("gravel roof", BUILDING, (0.25, 0.235, 0.205, 0.28), 0.08, 0.08, 0.03),
     Material("concrete", BUILDING, (0.29, 0.28, 0.26, 0.31), 0.05, 0.06, 0.04),
     Material("roof fitting", BUILDING, (0.36, 0.36, 0.36, 0.38), 0.0, 0.0, 0.0),
+    # For series. At the end, so that the others keep their numbers.
+    Material("bare crowns", TREE, (0.145, 0.12, 0.095, 0.215), 0.22, 0.10, 0.06),
+    Material("young crop", GRASS, (0.165, 0.15, 0.095, 0.275), 0.12, 0.11, 0.08, 0.3),
+    Material("ripe crop", GRASS, (0.27, 0.215, 0.125, 0.34), 0.08, 0.07, 0.06),
 )
 
 NUMBERS: dict[str, int] = {material.name: number for number, material in enumerate(MATERIALS)}

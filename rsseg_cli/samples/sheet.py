@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from rsseg_cli.samples.classes import CLASSES
 from rsseg_cli.samples.pair import SamplePair
 from rsseg_cli.samples.scenes import SampleScene
+from rsseg_cli.samples.series import SampleSeries
 from rsseg_cli.samples.works import KINDS
 
 GAP_PX = 6
@@ -16,6 +17,8 @@ THUMBNAIL_PX = 160
 """Longest side of a scene on the sheet."""
 PAIR_PX = 256
 """Longest side of a date on the sheet of the pair."""
+DATE_PX = 96
+"""Longest side of a date on the sheet of the series."""
 COLOUR_STEP = 8
 """Step of the brightness levels, coarse so that the sheet compresses well."""
 
@@ -37,12 +40,22 @@ def pair_sheet(pair: SamplePair) -> NDArray[np.uint8]:
     return np.concatenate([_padded(picture, kinds.shape[1]) for picture in pictures], axis=2)[:, :, :-GAP_PX]
 
 
+def series_sheet(places: Iterable[SampleSeries]) -> NDArray[np.uint8]:
+    """Return small pictures of all dates of places in true colour, with their labels below, as (3, y, x)."""
+    rows = [
+        np.concatenate([_padded(_column(scene, DATE_PX), 0) for scene in series.scenes], axis=2) for series in places
+    ]
+    gap = np.full((3, GAP_PX, max(row.shape[2] for row in rows)), 255, np.uint8)
+    stacked = [part for row in rows for part in (row, gap)]
+    return np.concatenate(stacked, axis=1)[:, :-GAP_PX, :-GAP_PX]
+
+
 def _padded(column: NDArray[np.uint8], height_px: int) -> NDArray[np.uint8]:
-    return np.pad(column, ((0, 0), (0, height_px - column.shape[1]), (0, GAP_PX)), constant_values=255)
+    return np.pad(column, ((0, 0), (0, max(0, height_px - column.shape[1])), (0, GAP_PX)), constant_values=255)
 
 
-def _column(scene: SampleScene) -> NDArray[np.uint8]:
-    step = math.ceil(max(scene.labels.shape) / THUMBNAIL_PX)
+def _column(scene: SampleScene, longest_px: int = THUMBNAIL_PX) -> NDArray[np.uint8]:
+    step = math.ceil(max(scene.labels.shape) / longest_px)
     colour = _true_colour(scene, step)
     labels = _legend_colours(CLASSES)[:, scene.labels[step // 2 :: step, step // 2 :: step]]
     labels = labels[:, : colour.shape[1], : colour.shape[2]]

@@ -27,6 +27,8 @@ class Kind(IntEnum):
     ZONES = 18
     WORKS = 19
     DRIFT = 20
+    SEASON = 21
+    CLOUDS = 22
 
 
 def stream(seed: int, kind: Kind, *place: int) -> np.random.Generator:
@@ -35,6 +37,6 @@ def stream(seed: int, kind: Kind, *place: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, int(kind), *keys])))
 
 
-def placed(seed: int, kind: Kind, point: tuple[float, float]) -> np.random.Generator:
-    """Return the stream of what stands at a ground point, known to the millimetre."""
-    return stream(seed, kind, *(round(1000 * metres) for metres in point))
+def placed(seed: int, kind: Kind, point: tuple[float, float], *time: int) -> np.random.Generator:
+    """Return the stream of what stands at a ground point, known to the millimetre, always or at one time."""
+    return stream(seed, kind, *(round(1000 * metres) for metres in point), *time)

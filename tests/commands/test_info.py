@@ -45,12 +45,34 @@ def test_a_label_map_lists_its_classes(rsseg, make_raster, tmp_path: Path) -> No
 
 
 def test_a_series_by_date(rsseg, make_raster, tmp_path: Path) -> None:
-    for year in (2001, 1999, 2010):
-        make_raster(f"series/{year}.tif", np.ones((4, 4), np.uint8))
-    (found,) = described(rsseg("info", tmp_path / "series", "--json"))
-    assert found["kind"] == "series"
-    assert [scene["date"] for scene in found["scenes"]] == ["1999", "2001", "2010"]
-    assert found["same_grid"] is True
+    values = np.ones((2, 8, 8), np.uint8)
+    values[:, 0] = 0
+    clouds = np.zeros((8, 8), np.uint8)
+    clouds[:4] = 1
+    for date, col in (("2001", 0), ("1999-05-03", 2), ("2010", 0.25)):
+        place = Affine(0.5, 0, 500_000 + col / 2, 0, -0.5, 5_000_000)
+        make_raster(f"all/town/{date}.tif", values, transform=place, nodata=0)
+    make_raster("all/town/2001_clouds.tif", clouds)
+    make_raster("all/town/2001_labels.tif", clouds)
+    (found,) = described(rsseg("info", tmp_path / "all", "--json"))
+    assert (found["kind"], found["file"]) == ("series", str(tmp_path / "all" / "town"))
+    assert [scene["date"] for scene in found["scenes"]] == ["1999-05-03", "2001", "2010"]
+    assert found["days"] == [0, 791, 4078]
+    assert (found["same_grid"], found["same_bands"], found["width"], found["height"]) == (False, True, 10, 8)
+    assert [Path(label).name for label in found["labels"]] == ["2001_labels.tif"]
+    shown = [(s["valid_share"], s["cloud_share"], s["offset_px"], s["resampled"]) for s in found["scenes"]]
+    assert shown == [(0.875, None, [2, 0], False), (0.5, 0.375, [0, 0], False), (0.875, None, [0.25, 0], True)]
+    lines = rsseg("info", "all").stdout.splitlines()
+    assert lines[1] == "  a series of one place: 3 dates in 4078 days"
+    assert lines[-2].split() == ["2010", "88", "%", "-", "0.25,", "0", "2010.tif", "resampled"]
+
+
+def test_dates_that_are_no_series_are_a_folder(rsseg, make_raster, tmp_path: Path) -> None:
+    for name in ("2001_a", "2001_b", "2002"):
+        make_raster(f"f/{name}.tif", np.ones((4, 4), np.uint8))
+    ended = rsseg("info", "f")
+    assert "no series of one place: 3 rasters, one grid" in ended.stdout
+    assert "show the same ground on the same date, 2001" in ended.stderr
 
 
 def test_a_mosaic(rsseg, make_raster, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rsseg_cli.raster.dates import date_of
+from rsseg_cli.raster.dates import date_of, day_of
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,11 @@ def test_an_acquisition_tag_beats_the_name_and_the_name_beats_the_day_of_process
     assert date_of("x_20200101.tif", {"ACQUISITIONDATETIME": "2019-12-31T23:59:00"}) == "2019-12-31"
     assert date_of("x_20200101.tif", {"TIFFTAG_DATETIME": "2024:05:06 07:08:09"}) == "2020-01-01"
     assert date_of("x.tif", {"TIFFTAG_DATETIME": "2024:05:06 07:08:09"}) == "2024-05-06"
+
+
+def test_what_is_not_known_of_a_date_is_its_middle() -> None:
+    assert [day_of(text).isoformat() for text in ("1985", "1985-02", "1985-02-28")] == [
+        "1985-07-02",
+        "1985-02-15",
+        "1985-02-28",
+    ]

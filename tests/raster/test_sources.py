@@ -92,3 +92,28 @@ def test_a_mosaic_needs_the_same_bands(make_raster, tmp_path: Path) -> None:
     make_raster("m/b.tif", np.ones((3, 4, 4), np.uint8))
     with pytest.raises(RssegError, match=r"b\.tif has the bands"):
         open_scene(tmp_path / "m", mosaic=True)
+
+
+def test_a_cloud_mask_is_no_scene_beside_what_it_masks(make_raster, tmp_path: Path) -> None:
+    one = np.ones((4, 4), np.uint8)
+    for name in ("a", "a_clouds", "b", "b-CloudMask", "noctilucent_clouds"):
+        make_raster(f"m/{name}.tif", one)
+    paths = sorted(str(path) for path in (tmp_path / "m").glob("*.tif"))
+    for texts in ([str(tmp_path / "m")], paths):
+        assert [Path(name).stem for name in list_scenes(texts)] == ["a", "b", "noctilucent_clouds"]
+    mask = str(tmp_path / "m" / "a_clouds.tif")
+    assert list_scenes([mask]) == [mask]
+
+
+def test_clouds_are_taken_out_of_a_scene(make_raster, caplog) -> None:
+    path = make_raster("a.tif", np.ones((2, 4, 4), np.uint8))
+    clouds = np.zeros((4, 4), np.uint8)
+    clouds[1] = 3
+    mask = make_raster("a_cloudmask.tif", clouds)
+    with caplog.at_level("INFO"):
+        scene = open_scene(path)
+    assert f"{mask}: masks the clouds of {path}" in caplog.text
+    np.testing.assert_array_equal(np.isnan(scene.values()), np.broadcast_to(clouds > 0, (2, 4, 4)))
+    make_raster("a_cloudmask.tif", np.ones((2, 4, 4), np.uint8))
+    with pytest.raises(RssegError, match="has 2 bands, and a mask has one"):
+        open_scene(path)

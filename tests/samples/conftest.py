@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from rsseg_cli.samples import SamplePair, SampleScene, draw_pair, draw_samples
+from rsseg_cli.samples import SamplePair, SampleScene, SampleSeries, draw_all_series, draw_pair, draw_samples
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +25,9 @@ def target(scenes: Sequence[SampleScene]) -> Sequence[SampleScene]:
 def pair() -> SamplePair:
     """The committed pair, drawn once."""
     return draw_pair()
+
+
+@pytest.fixture(scope="session")
+def series() -> Sequence[SampleSeries]:
+    """The committed series, source and target, drawn once."""
+    return tuple(draw_all_series())

@@ -1,5 +1,6 @@
 """The sample scenes on disk: the committed ones are those the generator draws, readable as any person's data."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 
 from rsseg_cli.change.scheme import CHANGE_SCHEME
 from rsseg_cli.labels import open_labels
+from rsseg_cli.raster.series import open_series
 from rsseg_cli.raster.sources import open_scene
-from rsseg_cli.samples import SamplePair
+from rsseg_cli.samples import SamplePair, SampleSeries
 from rsseg_cli.samples.folder import KINDS_SCHEME, SCHEME, grid_of
 from rsseg_cli.samples.scenes import SampleScene
 
@@ -64,8 +66,30 @@ def test_the_truth_of_the_pair_lies_on_the_grid_of_the_first_date(pair: SamplePa
         assert (COMMITTED / "change" / f"{name}.qml").is_file()
 
 
+def test_the_committed_series_are_what_the_generator_draws(series: Sequence[SampleSeries]) -> None:
+    for expected in series:
+        read = open_series(COMMITTED / "series" / expected.domain)
+        assert read.grid == grid_of(expected.scenes[0])
+        assert read.dates == tuple(scene.date for scene in expected.scenes)
+        for scene, clouds, date in zip(expected.scenes, expected.clouds, read.scenes, strict=True):
+            assert date.names == scene.bands
+            hidden = clouds > 0 if scene.nodata is None else (clouds > 0) | (scene.image == scene.nodata)
+            np.testing.assert_array_equal(date.values(), np.where(hidden, np.nan, scene.image))
+            folder = COMMITTED / "series" / ("source" if expected.domain == "source" else "truth")
+            labels = open_labels(str(folder / f"{scene.name}_labels.tif"), grid_of(scene), SCHEME)
+            np.testing.assert_array_equal(labels.read(), scene.labels)
+
+
+def test_the_truth_of_the_series_tells_what_changed(series: Sequence[SampleSeries]) -> None:
+    _, target = series
+    folder, grid = COMMITTED / "series" / "truth", grid_of(target.scenes[0])
+    for name, ids in (("change", target.change), ("kinds", target.kinds)):
+        np.testing.assert_array_equal(open_labels(str(folder / f"{name}.tif"), grid).read(), ids)
+    assert not list((COMMITTED / "series" / "target").glob("*label*"))
+
+
 def test_the_folder_stays_small() -> None:
     sizes = [p.stat().st_size for p in COMMITTED.rglob("*") if p.is_file()]
-    assert sum(sizes) < 3e6
-    for sheet in ("contact_sheet.png", "change_sheet.png"):
+    assert sum(sizes) < 4.5e6
+    for sheet in ("contact_sheet.png", "change_sheet.png", "series_sheet.png"):
         assert (COMMITTED / sheet).stat().st_size < 300_000
