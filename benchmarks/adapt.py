@@ -38,6 +38,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "st-dasegnet": ("st-dasegnet", {}),
     "st-dasegnet, no adversary": ("st-dasegnet", {"adversary": 0.0}),
     "st-dasegnet, no self-training": ("st-dasegnet", {"self_training": 0.0}),
+    "da-stc": ("da-stc", {"frames": 1}),
     "oracle": ("source-only", {}),
 }
 

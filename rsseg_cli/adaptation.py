@@ -25,6 +25,7 @@ from rsseg_cli.plan import Plan, Request, check_output
 from rsseg_cli.predict import device_for
 from rsseg_cli.progress import Track, untracked
 from rsseg_cli.settings import convert, fill_known, types_of
+from rsseg_cli.teachers import open_teacher
 from rsseg_cli.training import FEW_STEPS, Learned, Pace, Run, Stage, Work
 from rsseg_cli.validation import Sample, validate
 
@@ -40,7 +41,9 @@ def prepare(request: Request, plan: Plan) -> Work:
     torch.manual_seed(request.crops.seed)
     begin = first_network(request, plan)
     with in_words():
-        work = Work(request, plan, begin.network, begin.origin, _stages(request, begin, device), device)
+        stages = _stages(request, begin, device)
+        teaching = open_teacher(request, plan, stages[-1].settings)
+        work = Work(request, plan, begin.network, begin.origin, stages, device, teaching)
         # What the last stage cannot do is better said now than after the first.
         work.adapter(len(work.stages) - 1, 1, begin.network, work.first_way)
     return work
@@ -49,13 +52,13 @@ def prepare(request: Request, plan: Plan) -> Work:
 def _stages(request: Request, begin: Beginning, device: str) -> tuple[Stage, ...]:
     """What is done one after the other; a model of the source that is there already is not learned again."""
     has_weights = bool(begin.origin)
-    if request.method == SOURCE_ONLY:
-        return (_stage(SOURCE_ONLY, dict(request.settings), request.steps, has_weights, device),)
+    if not request.targets or request.method == SOURCE_ONLY:
+        return (_stage(request.method, dict(request.settings), request.steps, has_weights, device),)
     of_source = {
         name.removeprefix(OF_SOURCE): value for name, value in request.settings.items() if name.startswith(OF_SOURCE)
     }
     own = {name: value for name, value in request.settings.items() if not name.startswith(OF_SOURCE)}
-    last = _stage(request.method, own, request.steps, has_weights, device)
+    last = _stage(request.method, own, request.steps, has_weights, device, adapts=True)
     if begin.knows_all and not of_source:
         logger.info("%s is adapted as it is (--set source.steps=N learns from the source before)", request.init)
         return (last,)
@@ -64,14 +67,17 @@ def _stages(request: Request, begin: Beginning, device: str) -> tuple[Stage, ...
     return first, last
 
 
-def _stage(name: str, given: dict[str, Any], steps: int | None, has_weights: bool, device: str) -> Stage:
+def _stage(
+    name: str, given: dict[str, Any], steps: int | None, has_weights: bool, device: str, *, adapts: bool = False
+) -> Stage:
     method = METHODS[name]
     others = ("steps", "preset", *types_of(Crops))
     settings = fill_known(method.settings, _preset(name, given) | dict(given), others)
     if settings.precision == "auto":
         quick = choose_precision("auto", device) == torch.bfloat16
         settings = replace(settings, precision="bfloat16" if quick else "float32")
-    return Stage(name, settings, steps or (method.steps_from_weights if has_weights else method.steps_from_nothing))
+    usual = method.steps_from_weights if has_weights else method.steps_from_nothing
+    return Stage(name, settings, steps or usual, adapts)
 
 
 def _preset(method: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -172,6 +178,8 @@ def _source_scores(work: Work, network: SegmentationNetwork) -> tuple[dict[str, 
     scores, sample = validate(forward_of(network, work.device, precision), work.plan.domain)
     if scores["miou"] is not None:
         logger.info("mIoU %.3f on source ground held back from training", scores["miou"])
+    if missed := [name for name, found in scores["classes"].items() if found["recall"] == 0]:
+        logger.warning("%s: never found on source ground held back from training", ", ".join(missed))
     return scores, sample
 
 
@@ -206,7 +214,7 @@ def _card(work: Work, learned: Learned, scores: Mapping[str, Any], calibration: 
         plan.gsd_m,
         work.request.method,
         work.settings_in_full(learned.pace),
-        {"rsseg": __version__, **work.origin, **plan.to_json()},
+        {"rsseg": __version__, **work.origin, **work.taught_by, **plan.to_json()},
         {
             "source_validation_miou": scores["miou"],
             "source_validation": scores["classes"],

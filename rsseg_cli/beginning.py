@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rsseg_models.errors import ModelError
+from rsseg_models.fusion import OfSeries
 from rsseg_models.loading import inherit, load_encoder_weights, open_encoder, open_weights
 from rsseg_models.network import Architecture, SegmentationNetwork, build
 from rsseg_models.st_dasegnet_modules import Adapted
@@ -63,14 +64,20 @@ def _from_model(request: Request, plan: Plan, path: str) -> Beginning:
                 "holds the two students of st-dasegnet, and learning starts from one network",
                 "start from the model that it was made from",
             )
-        own = earlier.card.architecture
+        learned, own = earlier.network, earlier.card.architecture
+        if isinstance(learned, OfSeries):
+            learned, own = learned.network, replace(own, fusion="")
+            logger.info("%s: how it takes dates together is learned anew", path)
+        if own.transfer:
+            # Of what ktda made, the encoder goes on: the rest is shaped by its teacher.
+            own = replace(own, transfer="", head="all-mlp", width=0)
         head = request.head or own.head
         width = own.width if head == own.head else 0
         names = plan.domain.scheme.names
         network = build(replace(own, bands=plan.bands, classes=len(names), head=head, width=width))
     known = [name.casefold() for name in earlier.card.scheme.names]
     places = [known.index(name.casefold()) if name.casefold() in known else None for name in names]
-    fits = inherit(network, earlier.network, places)
+    fits = inherit(network, learned, places)
     new = [name for name, place in zip(names, places, strict=True) if place is None]
     gone = [name for place, name in enumerate(earlier.card.scheme.names) if place not in places]
     logger.info(

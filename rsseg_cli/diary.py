@@ -10,7 +10,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from rsseg_cli.classes import ClassScheme
+from rsseg_cli.classes import UNLABELLED, ClassScheme
 
 # Bands of a picture, if they are there; else the first three, or the first alone.
 SHOWN = ("red", "green", "blue")
@@ -42,15 +42,15 @@ class Diary:
 
     def clear(self) -> None:
         """For a run from the first step."""
-        for path in (self.folder / "log.csv", *self.folder.glob("target_*.png")):
+        for path in (self.folder / "log.csv", *self.folder.glob("target_*.png"), *self.folder.glob("mix_*.png")):
             path.unlink(missing_ok=True)
 
     def show(self, name: str, bands: NDArray[np.float32], maps: NDArray[np.int64]) -> None:
-        """target_NAME.png: standardised crops (crop, band, y, x), and below them their maps (crop, y, x)."""
+        """NAME.png: standardised crops (crop, band, y, x), and below them their maps (crop, y, x)."""
         seen = np.concatenate(list(self.palette.photograph(bands)), axis=-1)
-        there = (bands != 0).any(axis=1)
+        there = (bands != 0).any(axis=1) & (maps != UNLABELLED)
         mapped = np.concatenate(list(self.palette.drawn(maps, there)), axis=-1)
-        _write_png(self.folder / f"target_{name}.png", np.concatenate([seen, mapped], axis=-2))
+        _write_png(self.folder / f"{name}.png", np.concatenate([seen, mapped], axis=-2))
 
 
 class Palette:
@@ -67,7 +67,7 @@ class Palette:
         return np.asarray(255 * np.clip(shown, 0, 1), np.uint8)
 
     def drawn(self, maps: NDArray[np.int64], there: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        return np.moveaxis(np.where(there[..., None], self.colors[maps], NOTHING), -1, 1)
+        return np.moveaxis(np.where(there[..., None], self.colors[np.where(there, maps, 0)], NOTHING), -1, 1)
 
 
 def _write_png(path: Path, image: NDArray[np.uint8]) -> None:

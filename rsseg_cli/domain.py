@@ -22,6 +22,7 @@ from rsseg_cli.raster.grid import SAME_GSD, Grid
 from rsseg_cli.raster.labels import align_labels
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.raster.tiles import block_count, blocks
+from rsseg_cli.timeline import Timeline, laid_out, single
 
 BLOCK_PX = 64  # crops are drawn around a point of such a block
 SAMPLED_BLOCKS = 256  # of a domain, for its statistics
@@ -86,21 +87,22 @@ class Domain:
     held_back: list[HeldBack]  # one a scene
     training: Census
     scored: NDArray[np.int64]  # held-back pixels of each class
+    timeline: Timeline
 
     def read_places(self, scene: int, window: Window) -> NDArray[np.uint8]:
         """Places of the classes; 255 where nothing is labelled."""
         return positions(self.scheme)[self.pairs[scene].labels.read(window)]
 
 
-def at_gsd(scene: Scene, gsd_m: float | None) -> Grid:
-    """The scene's grid with pixels of another size on the ground; its own where that is about the same."""
-    own = scene.grid.gsd_m
+def at_gsd(grid: Grid, gsd_m: float | None) -> Grid:
+    """The grid with pixels of another size on the ground; as it is where that is about the same."""
+    own = grid.gsd_m
     if gsd_m is None or own is None or abs(own / gsd_m - 1) < SAME_GSD:
-        return scene.grid
+        return grid
     factor = gsd_m / own
-    height, width = max(1, round(scene.grid.height / factor)), max(1, round(scene.grid.width / factor))
-    transform = scene.grid.transform @ Affine.scale(scene.grid.width / width, scene.grid.height / height)
-    return replace(scene.grid, transform=transform, height=height, width=width)
+    height, width = max(1, round(grid.height / factor)), max(1, round(grid.width / factor))
+    transform = grid.transform @ Affine.scale(grid.width / width, grid.height / height)
+    return replace(grid, transform=transform, height=height, width=width)
 
 
 def common_gsd(scenes: Sequence[Scene], wanted: float | None = None) -> float | None:
@@ -143,16 +145,23 @@ def _samples(scene: Scene, most: int) -> Iterator[NDArray[np.float32]]:
             yield values[:, np.isfinite(values).all(axis=0)][:, ::4]
 
 
-def open_domain(pairs: Sequence[Labelled], gsd_m: float | None, rule: str, crops: Crops) -> Domain:
-    """Labelled scenes, some of their ground held back to score on. Labels are read once, window by window."""
-    placed = [_at_gsd(pair, gsd_m) for pair in pairs]
+def open_domain(
+    pairs: Sequence[Labelled], gsd_m: float | None, rule: str, crops: Crops, *, as_series: bool = False
+) -> Domain:
+    """Labelled scenes, some of their ground held back to score on. Labels are read once, window by window.
+
+    As series, scenes of one place are brought onto one grid, and the same ground is held back on every date.
+    """
+    scenes = [pair.scene for pair in pairs]
+    grids, timeline = laid_out(scenes) if as_series else ([scene.grid for scene in scenes], single(len(scenes)))
+    placed = [_placed(pair, at_gsd(grid, gsd_m)) for pair, grid in zip(pairs, grids, strict=True)]
     scheme = placed[0].labels.scheme
     grids, classes = [pair.scene.grid for pair in placed], len(scheme.classes)
     cell_px = cell_size(grids, classes)
     counts = [count_cells(pair.labels, positions(scheme), classes, cell_px) for pair in placed]
     totals = np.sum([scene.sum(axis=(0, 1), dtype=np.int64) for scene in counts], axis=0)
     _refuse_too_few_classes(placed, totals)
-    held_back = hold_back(counts, cell_px, block_size(grids, crops.crop_px), HELD_BACK, crops.seed)
+    held_back = _held_back(counts, timeline, cell_px, block_size(grids, crops.crop_px), crops.seed)
     training = _census(counts, [held.near for held in held_back], cell_px)
     if (training.totals[totals > 0] == 0).any():
         # Little ground: with the buffer left out as well, a class would be gone.
@@ -161,11 +170,18 @@ def open_domain(pairs: Sequence[Labelled], gsd_m: float | None, rule: str, crops
     scored = _census(counts, [held.patches == 0 for held in held_back], cell_px).totals
     _tell_of_gaps(scheme, totals, scored)
     normalisation = normalisation_of([pair.scene for pair in placed], rule)
-    return Domain(placed, [normalisation] * len(placed), scheme, held_back, training, scored)
+    return Domain(placed, [normalisation] * len(placed), scheme, held_back, training, scored, timeline)
 
 
-def _at_gsd(pair: Labelled, gsd_m: float | None) -> Labelled:
-    grid = at_gsd(pair.scene, gsd_m)
+def _held_back(counts: Sequence[Counts], timeline: Timeline, cell_px: int, block_px: int, seed: int) -> list[HeldBack]:
+    """One a scene; of a place, what any date has labels for."""
+    places = sorted(set(timeline.places.tolist()))
+    together = [np.max([counts[scene] for scene in timeline.scenes_of(place)], axis=0) for place in places]
+    held = hold_back(together, cell_px, block_px, HELD_BACK, seed)
+    return [held[place] for place in timeline.places.tolist()]
+
+
+def _placed(pair: Labelled, grid: Grid) -> Labelled:
     return Labelled(align(pair.scene, grid), align_labels(pair.labels, grid))
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from rsseg_cli.normalisation import Normalisation
 
 Matrix = NDArray[np.float64]
+# The target's values are taken as the source's are.
+NO_MATCH = "none"
 # A direction in which the bands vary less than this, as part of the most, is taken for no direction at all.
 LEAST_VARIANCE = 1e-6
 
@@ -27,15 +29,9 @@ class Moments:
 
 def matched(normalisation: Normalisation, rule: str, target: Moments, source: Moments) -> Normalisation:
     """The target's normalisation, and after it what gives its pixels the source's statistics."""
-    if rule == "none":
-        return normalisation
     factors = MATCHES[rule](target.covariance, source.covariance)
     offsets = source.mean - factors @ target.mean
     return replace(normalisation, factors=tuple(map(tuple, factors.tolist())), offsets=tuple(offsets.tolist()))
-
-
-def _unchanged(own: Matrix, wanted: Matrix) -> Matrix:
-    return np.eye(len(own))
 
 
 def _by_deviation(own: Matrix, wanted: Matrix) -> Matrix:
@@ -57,7 +53,6 @@ def _power(covariance: Matrix, exponent: float) -> Matrix:
 
 # By name: nothing, band by band, with what bands have in common.
 MATCHES: dict[str, Callable[[Matrix, Matrix], Matrix]] = {
-    "none": _unchanged,
     "mean-std": _by_deviation,
     "coral": _by_covariance,
 }

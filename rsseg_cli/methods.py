@@ -4,14 +4,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rsseg_models.da_stc import PAPER as DA_STC_PAPER
+from rsseg_models.da_stc import DaStc
+from rsseg_models.da_stc import Settings as DaStcSettings
+from rsseg_models.ktda import PRESETS as KTDA_PRESETS
+from rsseg_models.ktda import Ktda
+from rsseg_models.ktda import Settings as KtdaSettings
 from rsseg_models.network import SegmentationNetwork
-from rsseg_models.optimise import Adapter
+from rsseg_models.optimise import Illustrated
 from rsseg_models.self_training import SelfTraining
 from rsseg_models.self_training import Settings as SelfTrainingSettings
 from rsseg_models.source_only import Settings as SourceOnlySettings
 from rsseg_models.source_only import SourceOnly
 from rsseg_models.st_dasegnet import PAPER, StDasegnet
 from rsseg_models.st_dasegnet import Settings as StDasegnetSettings
+from rsseg_models.teachers import Teacher
 from torch import Tensor
 
 
@@ -26,6 +33,8 @@ class Ingredients:
     pretrained: bool  # whether the encoder started from published weights
     crop_px: int
     target_norms: bool = False  # whether batch norms are to know the target alone
+    teacher: Teacher | None = None
+    radiometry: float = 0.0  # how colours are to vary, for methods that vary them themselves
 
 
 @dataclass(frozen=True)
@@ -33,20 +42,24 @@ class Method:
     """One way to learn."""
 
     settings: type[Any]
-    make: Callable[[Any, Ingredients], Adapter[Any]]
+    make: Callable[[Any, Ingredients], Illustrated[Any]]
     # Steps that reach their best on a CPU in a few minutes.
     steps_from_nothing: int
     steps_from_weights: int
     # Settings to start from, by name: --set preset=NAME.
     presets: Mapping[str, Any] = field(default_factory=dict)
+    # Whether crops come as they are: a teacher does not see the colours that its student sees.
+    varies_colours: bool = False
+    # Whether it looks at clips of series; else at crops of single scenes.
+    sees_series: bool = False
 
 
-def _source_only(settings: SourceOnlySettings, given: Ingredients) -> Adapter[Any]:
+def _source_only(settings: SourceOnlySettings, given: Ingredients) -> Illustrated[Any]:
     weights, shares = given.class_weights, given.class_shares
     return SourceOnly(given.network, settings, given.steps, weights, shares, pretrained=given.pretrained)
 
 
-def _self_training(settings: SelfTrainingSettings, given: Ingredients) -> Adapter[Any]:
+def _self_training(settings: SelfTrainingSettings, given: Ingredients) -> Illustrated[Any]:
     return SelfTraining(
         given.network,
         settings,
@@ -58,9 +71,34 @@ def _self_training(settings: SelfTrainingSettings, given: Ingredients) -> Adapte
     )
 
 
-def _st_dasegnet(settings: StDasegnetSettings, given: Ingredients) -> Adapter[Any]:
+def _st_dasegnet(settings: StDasegnetSettings, given: Ingredients) -> Illustrated[Any]:
     weights, shares = given.class_weights, given.class_shares
     return StDasegnet(given.network, settings, given.steps, weights, shares, crop_px=given.crop_px)
+
+
+def _da_stc(settings: DaStcSettings, given: Ingredients) -> Illustrated[Any]:
+    return DaStc(
+        given.network,
+        settings,
+        given.steps,
+        given.class_weights,
+        given.class_shares,
+        pretrained=given.pretrained,
+        target_norms=given.target_norms,
+    )
+
+
+def _ktda(settings: KtdaSettings, given: Ingredients) -> Illustrated[Any]:
+    return Ktda(
+        given.network,
+        settings,
+        given.steps,
+        given.class_weights,
+        given.class_shares,
+        teacher=given.teacher,
+        pretrained=given.pretrained,
+        colours=given.radiometry,
+    )
 
 
 SOURCE_ONLY = "source-only"
@@ -68,4 +106,6 @@ METHODS: Mapping[str, Method] = {
     SOURCE_ONLY: Method(SourceOnlySettings, _source_only, 1200, 600),
     "self-training": Method(SelfTrainingSettings, _self_training, 160, 160),
     "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 160, 160, {"paper": PAPER}),
+    "ktda": Method(KtdaSettings, _ktda, 1200, 600, KTDA_PRESETS, varies_colours=True),
+    "da-stc": Method(DaStcSettings, _da_stc, 160, 160, {"paper": DA_STC_PAPER}, sees_series=True),
 }

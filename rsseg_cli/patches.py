@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rasterio.windows import Window
-from rsseg_models.batch import Batch, Domains
+from rsseg_models.batch import Batch, Clips, Domains
 from torch.nn import functional
 
 from rsseg_cli.classes import UNLABELLED
@@ -22,6 +22,7 @@ from rsseg_cli.holdout import MARGIN_PX, widened
 from rsseg_cli.normalisation import Normalisation
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.target import Target
+from rsseg_cli.timeline import Timeline
 
 # No crop with more than this of one class, if another try finds one with less.
 MOST_OF_ONE = 0.75
@@ -32,6 +33,7 @@ AHEAD = 3
 
 Drawn = TypeVar("Drawn")
 Crop = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.uint8]]  # bands, where there are any, places
+Dates = tuple[Crop, NDArray[np.int64]]  # a crop with one date more in front, places but for those; and the days
 
 
 def class_weights(census: Census) -> torch.Tensor:
@@ -71,10 +73,14 @@ class SourceCrops:
         self.odds /= self.odds.sum()
 
     def __call__(self, number: int) -> Batch:
-        rng = np.random.default_rng([self.crops.seed, 11, number])
-        return _batch([self._crop(rng) for _ in range(self.crops.batch)])
+        return _batch(self.clips(number, 1))
 
-    def _crop(self, rng: np.random.Generator) -> Crop:
+    def clips(self, number: int, dates: int) -> Clips:
+        """With so many dates of each place, as far as it has them."""
+        rng = np.random.default_rng([self.crops.seed, 11, number])
+        return _clips([self._crop(rng, dates) for _ in range(self.crops.batch)])
+
+    def _crop(self, rng: np.random.Generator, dates: int) -> Dates:
         """Of a few tries, the first one not all of one class."""
         best = None
         for _ in range(TRIES):
@@ -88,9 +94,14 @@ class SourceCrops:
                 break
         assert best is not None
         _, scene, window, side, places = best
-        raw = self.domain.pairs[scene].scene.values(window)
-        crop = _whole(self.domain.normalisations[scene], raw, places, side, self.crops.crop_px)
-        return _turned(_recoloured(crop, self.crops.radiometry, rng), rng)
+        timeline = self.domain.timeline
+        numbers = [scene, *timeline.beside(scene, dates - 1, rng)]
+        seen = [
+            _whole(normalisation, pair.scene.values(window), places, side, self.crops.crop_px)
+            for pair, normalisation in ((self.domain.pairs[n], self.domain.normalisations[n]) for n in numbers)
+        ]
+        crop = _recoloured(_together(seen, dates), self.crops.radiometry, rng)
+        return _turned(crop, rng), _days(timeline, numbers, dates)
 
     def _place(self, rng: np.random.Generator) -> tuple[int, Window, int]:
         """A scene, a window of it around a labelled block, and the side that it would have with room enough."""
@@ -114,18 +125,24 @@ class TargetCrops:
         self.target, self.crops = target, crops
 
     def __call__(self, number: int) -> Batch:
-        rng = np.random.default_rng([self.crops.seed, 17, number])
-        return _batch([self._crop(rng) for _ in range(self.crops.batch)])
+        return _batch(self.clips(number, 1))
 
-    def _crop(self, rng: np.random.Generator) -> Crop:
+    def clips(self, number: int, dates: int) -> Clips:
+        """With so many dates of each place, as far as it has them."""
+        rng = np.random.default_rng([self.crops.seed, 17, number])
+        return _clips([self._crop(rng, dates) for _ in range(self.crops.batch)])
+
+    def _crop(self, rng: np.random.Generator, dates: int) -> Dates:
         target = self.target
         places = target.labelled if len(target.labelled) and rng.random() < AROUND_LABELS else target.places
         number, *corner = places[rng.integers(len(places))].tolist()
         scene = target.scenes[number]
         window, side = _around(scene.grid, corner, target.block_px, self.crops, rng)
-        raw = np.where(target.held_back[number].nears(window), np.float32(np.nan), scene.values(window))
-        labels = target.read_places(number, window)
-        return _turned(_whole(target.normalisation, raw, labels, side, self.crops.crop_px), rng)
+        hidden, labels = target.held_back[number].nears(window), target.read_places(number, window)
+        numbers = [number, *target.timeline.beside(number, dates - 1, rng)]
+        raws = (np.where(hidden, np.float32(np.nan), target.scenes[each].values(window)) for each in numbers)
+        seen = [_whole(target.normalisation, raw, labels, side, self.crops.crop_px) for raw in raws]
+        return _turned(_together(seen, dates), rng), _days(target.timeline, numbers, dates)
 
 
 @dataclass(frozen=True)
@@ -135,13 +152,48 @@ class OfBoth:
     source: SourceCrops
     target: TargetCrops
 
-    def __call__(self, number: int) -> Domains:
+    def __call__(self, number: int) -> Domains[Batch]:
         return Domains(self.source(number), self.target(number))
 
 
-def _batch(drawn: Sequence[Crop]) -> Batch:
-    bands, valid, places = (np.stack(part) for part in zip(*drawn, strict=True))
-    return Batch(torch.from_numpy(bands), torch.from_numpy(valid), torch.from_numpy(places.astype(np.int64)))
+@dataclass(frozen=True)
+class ClipsOfBoth:
+    """Clips of each domain, by step number, with up to so many dates; fewer where no series is as long."""
+
+    source: SourceCrops
+    target: TargetCrops
+    frames: int
+
+    def __call__(self, number: int) -> Domains[Clips]:
+        of_source = min(self.frames, self.source.domain.timeline.most_dates)
+        of_target = min(self.frames, self.target.target.timeline.most_dates)
+        return Domains(self.source.clips(number, of_source), self.target.clips(number, of_target))
+
+
+def _clips(drawn: Sequence[Dates]) -> Clips:
+    crops, days = zip(*drawn, strict=True)
+    bands, valid, places = (np.stack(part) for part in zip(*crops, strict=True))
+    since = torch.from_numpy(np.stack(days).astype(np.float32))
+    return Clips(torch.from_numpy(bands), torch.from_numpy(valid), since, torch.from_numpy(places.astype(np.int64)))
+
+
+def _batch(clips: Clips) -> Batch:
+    """Of the only date."""
+    return Batch(clips.bands[:, 0], clips.valid[:, 0], clips.labels)
+
+
+def _together(seen: Sequence[Crop], dates: int) -> Crop:
+    """A crop of each date as one with many; dates that a place does not have show nothing."""
+    bands, valid, places = zip(*seen, strict=True)
+    missing = ((0, dates - len(seen)), *[(0, 0)] * bands[0].ndim)
+    return np.pad(np.stack(bands), missing), np.pad(np.stack(valid), missing[:-1]), places[0]
+
+
+def _days(timeline: Timeline, numbers: Sequence[int], dates: int) -> NDArray[np.int64]:
+    """Of so many dates, counted from the first; a missing one is as far as the first from itself."""
+    days = np.zeros(dates, np.int64)
+    days[: len(numbers)] = timeline.days[list(numbers)] - timeline.days[numbers[0]]
+    return days
 
 
 def _around(
@@ -167,11 +219,11 @@ def _whole(
 
 
 def _recoloured(crop: Crop, spread: float, rng: np.random.Generator) -> Crop:
-    """Every band a little brighter or darker."""
+    """Every band a little brighter or darker, on all dates alike."""
     bands, valid, places = crop
-    shape = (len(bands), 1, 1)
+    shape = (bands.shape[1], 1, 1)
     varied = bands * np.exp(rng.normal(0, spread, shape)) + rng.normal(0, spread, shape)
-    return np.where(valid, varied, 0).astype(np.float32), valid, places
+    return np.where(valid[:, None], varied, 0).astype(np.float32), valid, places
 
 
 def _most_of_one(places: NDArray[np.uint8]) -> float:

@@ -13,7 +13,7 @@ from rsseg_cli.delivery import check_target
 from rsseg_cli.domain import Crops, Domain, common_gsd, moments_of, open_domain
 from rsseg_cli.errors import RssegError
 from rsseg_cli.folders import Labelled, LabelOptions, find_given, find_labelled, find_scenes, match_bands
-from rsseg_cli.matching import MATCHES, matched
+from rsseg_cli.matching import MATCHES, NO_MATCH, matched
 from rsseg_cli.model_file import read_card
 from rsseg_cli.normalisation import Normalisation
 from rsseg_cli.raster.bands import listed, shared_names
@@ -28,6 +28,11 @@ WEIGHT_SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin")
 MOST_SHOWN = 12  # scenes
 # Of methods whose crops are not of the usual size: the discriminators of st-dasegnet need room.
 CROP_PX = {"st-dasegnet": 192}
+# What can learn from the source alone.
+WITHOUT_TARGET = ("source-only", "ktda")
+NO_TEACHER = "none"  # in place of a teacher's name
+# Methods that take dated scenes of one place together.
+OF_SERIES = ("da-stc",)
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +48,7 @@ class Request:
     encoder_weights: str | None = None
     head: str | None = None  # None: all-mlp, or that of `init`
     init: str | None = None  # a model to start from
+    teacher: str | None = None  # of ktda: a vision transformer, or NO_TEACHER
     labels: LabelOptions = field(default_factory=LabelOptions)
     source_bands: str | None = None
     target_bands: str | None = None
@@ -99,15 +105,16 @@ def check_request(request: Request) -> None:
         raise RssegError(f"steps = {request.steps}: out of range", "give 1 or more")
     if request.resume and request.workdir is None:
         raise RssegError("--resume needs the --workdir of the run to go on with", "name the folder of that run")
-    if request.method != "source-only" and not request.targets:
+    _check_teacher(request)
+    if request.method not in WITHOUT_TARGET and not request.targets:
         raise RssegError(
             f"--method {request.method} adapts to scenes without labels, and there are none",
             "name them with --target DIR, or learn from the source alone: --method source-only",
         )
-    if request.target_labels and request.method == "source-only":
+    if request.target_labels and (request.method == "source-only" or not request.targets):
         raise RssegError(
-            "--target-labels are for methods that adapt",
-            "choose one with --method; or give the labelled scenes with --source too",
+            "--target-labels are for methods that adapt to a --target",
+            "name both; or give the labelled scenes with --source too",
         )
     if request.workdir is not None:
         _check_workdir(request.workdir)
@@ -123,6 +130,27 @@ def check_request(request: Request) -> None:
         )
     if request.init:
         _check_init(request, request.init)
+
+
+def _check_teacher(request: Request) -> None:
+    name = request.teacher
+    if request.method != "ktda":
+        if name is not None:
+            raise RssegError(f"--method {request.method} has no teacher", "leave --teacher away, or use --method ktda")
+    elif name is None:
+        raise RssegError(
+            "ktda learns from a teacher, a vision transformer, and none is named",
+            "fetch one once: hf download facebook/dinov2-small --local-dir dinov2-small; then --teacher dinov2-small. "
+            "--teacher none learns without",
+        )
+    elif request.head is not None and not request.targets:
+        raise RssegError("--method ktda brings a head of its own", "leave --head away")
+    elif name != NO_TEACHER and not Path(name).is_dir() and name.count("/") != 1:
+        raise RssegError(
+            f"{name}: no such folder",
+            "give the folder of a vision transformer, or a model id such as facebook/dinov2-small",
+            file=name,
+        )
 
 
 def check_output(output: Path, *, overwrite: bool, inputs: Sequence[str] = ()) -> None:
@@ -168,19 +196,22 @@ def make_plan(request: Request) -> Plan:
     targets = [match_bands(scene, bands, whose, options) for scene in found]
     scenes = [*(pair.scene for pair in sources), *targets]
     gsd_m = common_gsd(scenes, request.gsd_m)
-    domain = open_domain(sources, gsd_m, request.normalise, request.crops)
+    as_series = request.method in OF_SERIES
+    domain = open_domain(sources, gsd_m, request.normalise, request.crops, as_series=as_series)
     _tell_of_sizes(request, gsd_m, domain)
     if not targets:
-        return Plan(sources, targets, domain, bands, gsd_m, {"none": domain.normalisations[0]}, None)
+        return Plan(sources, targets, domain, bands, gsd_m, {NO_MATCH: domain.normalisations[0]}, None)
     given = _given(request, domain.scheme)
-    target = open_target(targets, gsd_m, request.normalise, request.crops, given)
-    moments = (
-        moments_of(target.scenes, target.normalisation),
-        moments_of([pair.scene for pair in domain.pairs], domain.normalisations[0]),
-    )
-    rules = MATCHES if request.match == "auto" else (request.match,)
-    normalisations = {rule: matched(target.normalisation, rule, *moments) for rule in rules}
-    return Plan(sources, targets, domain, bands, gsd_m, normalisations, target)
+    target = open_target(targets, gsd_m, request.normalise, request.crops, given, as_series=as_series)
+    rules = (NO_MATCH, *MATCHES) if request.match == "auto" else (request.match,)
+    return Plan(sources, targets, domain, bands, gsd_m, _normalisations(rules, domain, target), target)
+
+
+def _normalisations(rules: Sequence[str], domain: Domain, target: Target) -> dict[str, Normalisation]:
+    """How the target's values reach the network: as the source's do, or brought to the source's statistics."""
+    own, scenes = domain.normalisations[0], [pair.scene for pair in domain.pairs]
+    moments = moments_of(target.scenes, target.normalisation), moments_of(scenes, own)
+    return {rule: own if rule == NO_MATCH else matched(target.normalisation, rule, *moments) for rule in rules}
 
 
 def _given(request: Request, scheme: ClassScheme) -> dict[str, Labels]:

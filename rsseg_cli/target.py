@@ -19,6 +19,7 @@ from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import Labels, align_labels
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.raster.tiles import block_count, blocks
+from rsseg_cli.timeline import Timeline, laid_out, single
 
 # Blocks of all scenes together that are looked at; crops are drawn around them. More would say nothing new.
 MOST_LOOKED_AT = 1024
@@ -40,6 +41,7 @@ class Target:
     block_px: int
     labels: list[Labels | None]  # one a scene: what the person labelled of it, as places among the source's classes
     labelled: NDArray[np.int32]  # as `places`, of blocks that hold such labels
+    timeline: Timeline
 
     def read_places(self, scene: int, window: Window) -> NDArray[np.uint8]:
         """Places of the classes; 255 where the person has labelled nothing."""
@@ -48,14 +50,22 @@ class Target:
 
 
 def open_target(
-    scenes: Sequence[Scene], gsd_m: float | None, rule: str, crops: Crops, given: Mapping[str, Labels] | None = None
+    scenes: Sequence[Scene],
+    gsd_m: float | None,
+    rule: str,
+    crops: Crops,
+    given: Mapping[str, Labels] | None = None,
+    *,
+    as_series: bool = False,
 ) -> Target:
     """Scenes of a target, some of their ground held back; read in a regular sample of blocks.
 
-    `given` are labels of a few places, by the path of their scene; such places are not held back.
+    `given` are labels of a few places, by the path of their scene; such places are not held back. As series, scenes of
+    one place are brought onto one grid, and the same ground is held back on every date.
     """
-    placed = [align(scene, at_gsd(scene, gsd_m)) for scene in scenes]
-    grids = [scene.grid for scene in placed]
+    own, timeline = laid_out(scenes) if as_series else ([scene.grid for scene in scenes], single(len(scenes)))
+    grids = [at_gsd(grid, gsd_m) for grid in own]
+    placed = [align(scene, grid) for scene, grid in zip(scenes, grids, strict=True)]
     block_px = block_size(grids, crops.crop_px)
     seen = _blocks_with_ground(placed, block_px)
     if not len(seen):
@@ -67,9 +77,23 @@ def open_target(
     known = [(given or {}).get(scene.path) for scene in scenes]
     labels = [found and align_labels(found, grid) for found, grid in zip(known, grids, strict=True)]
     labelled = _blocks_with_labels(labels, block_px)
-    is_held = _chosen(seen, labelled, block_px, crops.seed)
-    held_back = [_held_back(grid, seen[is_held & (seen[:, 0] == n), 1:], block_px) for n, grid in enumerate(grids)]
-    return Target(placed, normalisation_of(placed, rule), held_back, seen[~is_held], block_px, labels, labelled)
+    chosen = _chosen(_grounds(seen, timeline), _grounds(labelled, timeline), block_px, timeline, crops.seed)
+    held_back = [
+        _held_back(grid, chosen[chosen[:, 0] == place, 1:], block_px)
+        for place, grid in zip(timeline.places, grids, strict=True)
+    ]
+    shown = seen[~_among(_grounds(seen, timeline), chosen)]
+    return Target(placed, normalisation_of(placed, rule), held_back, shown, block_px, labels, labelled, timeline)
+
+
+def _grounds(found: NDArray[np.int32], timeline: Timeline) -> NDArray[np.int32]:
+    """Blocks of scenes as blocks of places."""
+    return np.concatenate([timeline.places[found[:, :1]], found[:, 1:]], axis=1).astype(np.int32)
+
+
+def _among(found: NDArray[np.int32], chosen: NDArray[np.int32]) -> NDArray[np.bool_]:
+    wanted = set(map(tuple, chosen.tolist()))
+    return np.array([tuple(entry) in wanted for entry in found.tolist()], bool)
 
 
 def _blocks_with_labels(labels: Sequence[Labels | None], block_px: int) -> NDArray[np.int32]:
@@ -98,15 +122,17 @@ def _blocks_with_ground(scenes: Sequence[Scene], block_px: int) -> NDArray[np.in
     return np.array(found, np.int32).reshape(-1, 3)
 
 
-def _chosen(seen: NDArray[np.int32], labelled: NDArray[np.int32], block_px: int, seed: int) -> NDArray[np.bool_]:
-    """Which blocks are held back, none with labels; none of a single one."""
-    wanted = min(round(HELD_BACK * len(seen)), max(1, MOST_JUDGED_PX // block_px**2))
+def _chosen(
+    seen: NDArray[np.int32], labelled: NDArray[np.int32], block_px: int, timeline: Timeline, seed: int
+) -> NDArray[np.int32]:
+    """Which blocks of places are held back, none with labels; none of a single one."""
+    grounds = list(dict.fromkeys(map(tuple, seen.tolist())))
+    most = max(1, MOST_JUDGED_PX // (block_px**2 * timeline.most_dates))
     taken = set(map(tuple, labelled.tolist()))
-    order = np.random.default_rng([seed, 13]).permutation(len(seen))
-    free = [number for number in order.tolist() if tuple(seen[number].tolist()) not in taken]
-    chosen = np.zeros(len(seen), bool)
-    chosen[free[:wanted]] = True
-    return chosen
+    order = np.random.default_rng([seed, 13]).permutation(len(grounds))
+    free = [grounds[number] for number in order.tolist() if grounds[number] not in taken]
+    wanted = free[: min(round(HELD_BACK * len(grounds)), most)]
+    return np.array(sorted(wanted), np.int32).reshape(-1, 3)
 
 
 def _held_back(grid: Grid, corners: NDArray[np.int32], block_px: int) -> HeldBack:

@@ -8,7 +8,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -17,16 +17,17 @@ import torch
 from rsseg_models.kept import Kept
 from rsseg_models.network import SegmentationNetwork
 from rsseg_models.norms import norms_of, settled
-from rsseg_models.optimise import Adapter, Report, optimise, typical_seconds
+from rsseg_models.optimise import Illustrated, Report, optimise, typical_seconds
 
 from rsseg_cli.diary import Diary
 from rsseg_cli.errors import RssegError
-from rsseg_cli.methods import METHODS, SOURCE_ONLY, Ingredients
-from rsseg_cli.patches import Drawer, OfBoth, SourceCrops, TargetCrops, class_weights
+from rsseg_cli.methods import METHODS, Ingredients
+from rsseg_cli.patches import ClipsOfBoth, Drawer, OfBoth, SourceCrops, TargetCrops, class_weights
 from rsseg_cli.plan import Plan, Request
 from rsseg_cli.progress import Track
 from rsseg_cli.selection import CHECKPOINTS, Candidates, Judge, Way
 from rsseg_cli.target import Target
+from rsseg_cli.teachers import Teaching
 from rsseg_cli.validation import seen_windows
 
 CHECKPOINT_EVERY = 100
@@ -54,10 +55,7 @@ class Stage:
     method: str
     settings: Any
     steps: int
-
-    @property
-    def adapts(self) -> bool:
-        return self.method != SOURCE_ONLY
+    adapts: bool  # whether it sees the target
 
 
 @dataclass(frozen=True)
@@ -83,13 +81,19 @@ class Work:
     origin: Mapping[str, Any]  # what its weights come from; empty: from nothing
     stages: tuple[Stage, ...]
     device: str
+    teaching: Teaching | None = None
+
+    @property
+    def taught_by(self) -> dict[str, Any]:
+        """For the model's card."""
+        return {"teacher": self.teaching.to_json()} if self.teaching else {}
 
     @property
     def first_way(self) -> Way:
         """How the target is seen before there is anything to choose by."""
         return Way(next(iter(self.plan.normalisations)))
 
-    def adapter(self, number: int, steps: int, network: SegmentationNetwork, way: Way) -> Adapter[Any]:
+    def adapter(self, number: int, steps: int, network: SegmentationNetwork, way: Way) -> Illustrated[Any]:
         """The method of a stage before its first step; the same each time."""
         torch.manual_seed(self.request.crops.seed)
         stage, training = self.stages[number], self.plan.domain.training
@@ -101,23 +105,26 @@ class Work:
             "encoder_weights" in self.origin if stage.adapts else bool(self.origin),
             self.request.crops.crop_px,
             way.target_norms,
+            self.teaching.teacher.to(self.device) if self.teaching else None,
+            self.request.crops.radiometry,
         )
         return METHODS[stage.method].make(stage.settings, given)
 
-    def ways(self, network: SegmentationNetwork) -> Iterator[tuple[Way, SegmentationNetwork]]:
-        """Each way to see the target, and the network with the norms that go with it."""
-        for match in self.plan.normalisations:
-            yield Way(match), network
-            if norms_of(network):
-                draw = TargetCrops(self._target(match), self.request.crops)
-                bands = (draw(SETTLING_CROPS + number).bands.to(self.device) for number in range(SETTLING))
-                yield Way(match, target_norms=True), settled(copy.deepcopy(network).to(self.device), bands).cpu()
+    def settled(self, network: SegmentationNetwork, match: str) -> SegmentationNetwork | None:
+        """The network with norms that know the target alone, where it has norms; a series is not of one kind."""
+        if not norms_of(network) or self._target(match).timeline.most_dates > 1:
+            return None
+        draw = TargetCrops(self._target(match), self.request.crops)
+        bands = (draw(SETTLING_CROPS + number).bands.to(self.device) for number in range(SETTLING))
+        return settled(copy.deepcopy(network).to(self.device), bands).cpu()
 
     def _target(self, match: str) -> Target:
         assert self.plan.target is not None
         return replace(self.plan.target, normalisation=self.plan.normalisations[match])
 
-    def reports(self, number: int, adapter: Adapter[Any], match: str, steps: int, first: int = 0) -> Generator[Report]:
+    def reports(
+        self, number: int, adapter: Illustrated[Any], match: str, steps: int, first: int = 0
+    ) -> Generator[Report]:
         """Steps of a stage as they are done."""
         crops, draw = self.request.crops, self._draw(number, match)
         first_crops = OTHER_CROPS if self.stages[number].adapts else 0
@@ -132,10 +139,16 @@ class Work:
             drawer.close()
 
     def _draw(self, number: int, match: str) -> Callable[[int], Any]:
-        source = SourceCrops(self.plan.domain, self.request.crops)
+        crops = self.request.crops
+        if METHODS[self.stages[number].method].varies_colours:
+            crops = replace(crops, radiometry=0.0)
+        source = SourceCrops(self.plan.domain, crops)
         if not self.stages[number].adapts:
             return source
-        return OfBoth(source, TargetCrops(self._target(match), self.request.crops))
+        target, stage = TargetCrops(self._target(match), self.request.crops), self.stages[number]
+        if METHODS[stage.method].sees_series:
+            return ClipsOfBoth(source, target, stage.settings.frames)
+        return OfBoth(source, target)
 
     def judge(self) -> Judge | None:
         """Who compares candidates, where there is more than one."""
@@ -173,9 +186,8 @@ class Work:
             judge.score(self.network, self.first_way)
             seconds += (CHECKPOINTS + OTHER_LOOKS) * (time.perf_counter() - started)
             started = time.perf_counter()
-            for way, network in self.ways(self.network):
-                judge.doubt(network, way)
-            seconds += time.perf_counter() - started
+            judge.doubt(self.network, self.first_way)
+            seconds += (len(self.plan.normalisations) + 1) * (time.perf_counter() - started)
         return seconds
 
     def settings_in_full(self, pace: Pace) -> dict[str, Any]:
@@ -214,7 +226,7 @@ class Run:
         self.adapts = self.work.stages[number].adapts
         self.adapter = self._adapter(start)
 
-    def _adapter(self, network: SegmentationNetwork) -> Adapter[Any]:
+    def _adapter(self, network: SegmentationNetwork) -> Illustrated[Any]:
         return self.work.adapter(self.number, self.pace.steps[self.number], network, self.way)
 
     def learn(self, track: Track, deadline: float, save: Callable[["Run"], None]) -> Learned:
@@ -230,25 +242,30 @@ class Run:
             save(self)
 
     def _choose_way(self) -> None:
-        """Has source-only see the target in every way, and goes on with the one that leaves it least in doubt."""
+        """Has source-only see the target in every way, and goes on with what leaves it least in doubt."""
         if self.judge is None:
             logger.warning(
                 "too little target to hold some of it back: it is seen %s, and the last step is delivered unjudged",
                 self.way,
             )
             return
-        first, least = self.way, math.inf
-        network = self.start
+        first, network = self.way, self.start
         self._offer(network)
-        for way, seen in self.work.ways(self.start):
-            doubt = self.judge.doubt(seen, way)
-            logger.debug("%s: doubt %.3f", way, doubt)
-            if doubt < least:
-                self.way, network, least = way, seen, doubt
+        self.way, network = self._least_doubtful(self.judge)
         logger.info("the target is seen %s, which leaves source-only least in doubt", self.way)
         if self.way != first:
             self._offer(network)
             self.adapter = self._adapter(network)
+
+    def _least_doubtful(self, judge: Judge) -> tuple[Way, SegmentationNetwork]:
+        """How bands are matched comes first: norms of the target make up for much of it, and doubt falls by them."""
+        doubts = {Way(match): judge.doubt(self.start, Way(match)) for match in self.work.plan.normalisations}
+        way = min(doubts, key=doubts.__getitem__)
+        own, network = replace(way, target_norms=True), self.work.settled(self.start, way.match)
+        if network is not None:
+            doubts[own] = judge.doubt(network, own)
+        logger.debug("doubt: %s", {str(way): round(doubt, 3) for way, doubt in doubts.items()})
+        return (own, network) if network is not None and doubts[own] < doubts[way] else (way, self.start)
 
     def _stage(self, track: Track, deadline: float, save: Callable[["Run"], None]) -> None:
         steps, stage = self.pace.steps[self.number], self.work.stages[self.number]
@@ -288,7 +305,9 @@ class Run:
         self.candidates.offer(self.step, self.way, score, network)
         if self.diary:
             self.diary.note(self.work.stages[self.number].method, self.step, {f"score, {self.way}": score})
-            self.diary.show(f"{self.step:06d}_{self.way.match}", *self.judge.shown())
+            self.diary.show(f"target_{self.step:06d}_{self.way.match}", *self.judge.shown())
+            for name, (bands, labels) in self.adapter.pictures().items():
+                self.diary.show(f"{name}_{self.step:06d}", bands.cpu().numpy(), labels.cpu().numpy())
         return {"score": score}
 
     def _own_network(self) -> SegmentationNetwork:
@@ -313,6 +332,7 @@ class Run:
             "adapter": self.adapter.state_dict(),
             "way": asdict(self.way),
             "candidates": vars(self.candidates),
+            "wanted": self.judge.wanted if self.judge else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -323,6 +343,8 @@ class Run:
         self.step, self.way, self.candidates = state["step"], Way(**state["way"]), Candidates(**state["candidates"])
         self.adapter = self._adapter(self.start)
         self.adapter.load_state_dict(state["adapter"])
+        if self.judge:
+            self.judge.wanted = state["wanted"]
 
 
 def _in_words(values: Mapping[str, float]) -> str:

@@ -37,7 +37,7 @@ def test_a_picture_has_crops_above_and_maps_below(tmp_path: Path) -> None:
     bands[0, 3] = 10  # very red
     bands[1, 0, :, 3:] = 0.1  # something in the infrared; elsewhere there is nothing
     maps = np.stack([np.zeros((5, 6), np.int64), np.ones((5, 6), np.int64)])
-    diary.show("000040_none", bands, maps)
+    diary.show("target_000040_none", bands, maps)
     with rasterio.open(tmp_path / "target_000040_none.png") as file:
         image = file.read()
     assert image.shape == (3, 10, 12)
@@ -50,7 +50,7 @@ def test_a_picture_has_crops_above_and_maps_below(tmp_path: Path) -> None:
 
 def test_one_band_is_grey(tmp_path: Path) -> None:
     diary = Diary(tmp_path, Palette(("ndvi",), SCHEME))
-    diary.show("0", np.zeros((1, 1, 4, 4), np.float32), np.zeros((1, 4, 4), np.int64))
+    diary.show("target_0", np.zeros((1, 1, 4, 4), np.float32), np.zeros((1, 4, 4), np.int64))
     with rasterio.open(tmp_path / "target_0.png") as file:
         assert file.count == 3
 
@@ -59,6 +59,6 @@ def test_a_new_run_starts_a_new_log(tmp_path: Path) -> None:
     diary = Diary(tmp_path, Palette(("red",), SCHEME))
     diary.note("source-only", 1, {"source": 1.5})
     diary.write()
-    diary.show("3", np.zeros((1, 1, 4, 4), np.float32), np.zeros((1, 4, 4), np.int64))
+    diary.show("target_3", np.zeros((1, 1, 4, 4), np.float32), np.zeros((1, 4, 4), np.int64))
     diary.clear()
     assert not list(tmp_path.iterdir())

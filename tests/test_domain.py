@@ -104,17 +104,17 @@ def test_statistics_are_robust_and_of_valid_pixels(make_raster) -> None:
 
 def test_pixels_of_another_size(domain) -> None:
     scene = domain.pairs[0].scene
-    coarse = at_gsd(scene, 0.8)
+    coarse = at_gsd(scene.grid, 0.8)
     assert coarse.shape == (160, 160)
     assert coarse.gsd_m == pytest.approx(0.8)
     assert coarse.bounds == pytest.approx(scene.grid.bounds)
-    assert at_gsd(scene, 0.51) == scene.grid
+    assert at_gsd(scene.grid, 0.51) == scene.grid
 
 
 def test_scenes_without_size_on_the_ground_are_taken_as_the_others(make_raster, caplog) -> None:
     caplog.set_level(logging.INFO)
     fine, coarse = (open_scene(make_raster(f"{n}.tif", IMAGE)) for n in "ab")
-    coarse = type(coarse)(**{**vars(coarse), "grid": at_gsd(coarse, 2.0)})
+    coarse = type(coarse)(**{**vars(coarse), "grid": at_gsd(coarse.grid, 2.0)})
     plain = [open_scene(make_raster(f"{n}.tif", IMAGE, crs=None, transform=None)) for n in "cd"]
     caplog.clear()
     assert common_gsd([fine]) == 0.5
@@ -125,7 +125,7 @@ def test_scenes_without_size_on_the_ground_are_taken_as_the_others(make_raster, 
     assert "no scene has a size on the ground" in caplog.text
     assert common_gsd([fine, *plain]) == 0.5
     assert "c.tif and 1 more: no size on the ground is known; a pixel is taken as 0.5 m" in caplog.text
-    assert at_gsd(plain[0], 0.5) == plain[0].grid
+    assert at_gsd(plain[0].grid, 0.5) == plain[0].grid
 
 
 @pytest.mark.parametrize("wrong", [{"batch": 0}, {"crop_px": 8}, {"seed": -1}, {"scale": 0.5}, {"rare": 2.0}])

@@ -47,10 +47,6 @@ def test_mean_std_matches_each_band_and_keeps_how_they_go_together() -> None:
     np.testing.assert_allclose(correlations, np.corrcoef(target.reshape(3, -1)), atol=1e-4)
 
 
-def test_none_leaves_bands_as_they_are() -> None:
-    assert matched(PLAIN, "none", moments(pixels(1)), moments(pixels(2))) == PLAIN
-
-
 @pytest.mark.parametrize("rule", MATCHES)
 def test_where_a_band_is_missing_there_is_nothing(rule: str) -> None:
     target = pixels(1)
@@ -58,8 +54,7 @@ def test_where_a_band_is_missing_there_is_nothing(rule: str) -> None:
     values[1, :5] = np.nan
     found = matched(PLAIN, rule, moments(target), moments(pixels(2))).apply(values)
     assert np.isfinite(found).all()
-    if rule != "none":
-        assert not found[:, :5].any()
+    assert not found[:, :5].any()
     np.testing.assert_array_equal(found[:, 5:], seen(rule, target, pixels(2))[:, 5:])
 
 

@@ -9,7 +9,7 @@ import typer
 from rsseg_cli.commands.options import Background, Classes, ClassField, Device, Overwrite, Where, with_console
 from rsseg_cli.console import Console
 
-Method = Literal["self-training", "st-dasegnet", "source-only"]
+Method = Literal["self-training", "st-dasegnet", "da-stc", "ktda", "source-only"]
 Head = Literal["all-mlp", "uper"]
 Rule = Literal["robust", "fixed"]
 Match = Literal["auto", "none", "mean-std", "coral"]
@@ -52,6 +52,14 @@ def adapt(
         str | None,
         typer.Option(
             metavar="MODEL", help="Start from an earlier model. Classes of the same name go on, others start anew."
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|ID|none",
+            help="Of ktda: a vision transformer such as DINOv2 or DINOv3, by its folder or model id (fetched if it is "
+            "not here); none: the same network without a teacher.",
         ),
     ] = None,
     labels: Annotated[
@@ -154,6 +162,7 @@ def adapt(
         encoder_weights=encoder_weights,
         head=head,
         init=init,
+        teacher=teacher,
         labels=LabelOptions(
             labels, read_classes(classes) if classes else None, PolygonOptions(class_field, where, background)
         ),

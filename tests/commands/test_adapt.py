@@ -260,3 +260,20 @@ def test_uper_leaves_its_second_head_behind(rsseg, small: str, tmp_path: Path) -
     card = read_card(tmp_path / A)
     assert card["architecture"]["head"] == "uper"
     assert card["settings"]["auxiliary"] == 0.4
+
+
+def test_ktda_without_a_teacher_says_what_to_fetch(refused: Refused) -> None:
+    problem, hint = refused("--source", "none", "--method", "ktda")
+    assert problem == "ktda learns from a teacher, a vision transformer, and none is named"
+    assert "hf download facebook/dinov2-small" in hint
+    assert "--teacher none" in hint
+    assert refused("--source", "none", "--method", "ktda", "--teacher", "no/such/dir")[0].endswith("no such folder")
+    assert refused("--source", "none", "--teacher", "none")[0] == "--method source-only has no teacher"
+
+
+def test_ktda_learns_without_a_target_and_maps(rsseg, small: str, tmp_path: Path) -> None:
+    ended = rsseg("adapt", "--source", small, "--method", "ktda", "--teacher", "none", *QUICK, "--steps", "2", "-o", A)
+    assert ended.returncode == 0, ended.stderr
+    mapped = rsseg("segment", "s/a.tif", "--model", A)
+    assert mapped.returncode == 0, mapped.stderr
+    assert read_card(tmp_path / A)["method"] == "ktda"
