@@ -8,8 +8,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from rsseg_cli import __version__
-from rsseg_cli.commands import adapt, demo, detect_change, evaluate, info, segment, vectorize
-from rsseg_cli.console import silence_closed_pipe
+from rsseg_cli.commands import adapt, demo, detect_change, evaluate, info, qgis_plugin, segment, vectorize
+from rsseg_cli.console import print_any_name, silence_closed_pipe
 from rsseg_cli.errors import Terminated
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ for command in (
     evaluate.evaluate,
     info.info,
     demo.demo,
+    qgis_plugin.qgis_plugin,
 ):
     app.command()(command)
 
@@ -53,9 +54,13 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 
 def main() -> None:
     """Exit codes: 0 done, 1 the person can mend it, 2 usage, 130 interrupted, 143 terminated."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for name in ("SIGTERM", "SIGBREAK"):  # Windows has the second: Ctrl-Break, or the window was closed
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _terminate)
+    print_any_name()
     try:
-        app()
+        # rsseg reads patterns itself, also on Windows: one pattern may be one date, or one map.
+        app(prog_name="rsseg", windows_expand_args=False)
     except Terminated:  # before the command itself began
         sys.exit(143)
     except KeyboardInterrupt:

@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from rsseg_cli.environment import to_a_reader
 from rsseg_cli.errors import RssegError
 
 ProgressStyle = Literal["auto", "bar", "plain", "json"]
@@ -27,7 +29,10 @@ PREFIXES = {logging.DEBUG: "debug", logging.INFO: "note", logging.WARNING: "warn
 
 @dataclass
 class Console:
-    """One run's voice. Long lines stay whole: stdout may be a pipe, stderr a log."""
+    """One run's voice. Long lines stay whole: stdout may be a pipe, stderr a log.
+
+    JSON is ASCII, with other letters as \\u escapes: no code page between two programs can spoil it.
+    """
 
     as_json: bool = False  # stdout carries exactly one JSON object
     quiet: bool = False  # stderr carries errors only
@@ -38,15 +43,17 @@ class Console:
 
     def report(self, result: dict[str, Any], lines: Iterable[str]) -> None:
         """The result on stdout: one JSON object, or lines for people and pipes."""
-        text = json.dumps(result, ensure_ascii=False) if self.as_json else "\n".join(lines)
+        text = json.dumps(result) if self.as_json else "\n".join(lines)
         if text:
-            print(text, flush=True)
+            with to_a_reader():
+                print(text, flush=True)
 
     def fail(self, error: RssegError, on_stdout: bool = True) -> None:
         """Problem and hint on stderr; with --json the same as one object on stdout, unless more follows there."""
         LOGGER.error(error.problem, extra={"hint": error.hint})
         if self.as_json and on_stdout:
-            print(json.dumps({"error": error.as_json()}, ensure_ascii=False), flush=True)
+            with to_a_reader():
+                print(json.dumps({"error": error.as_json()}), flush=True)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -149,7 +156,7 @@ def _say(text: str) -> None:
 
 def _event(event: str, **values: Any) -> None:
     # One write a line, so that events of two threads never interleave.
-    sys.stderr.write(json.dumps({"event": event, **values}, ensure_ascii=False) + "\n")
+    sys.stderr.write(json.dumps({"event": event, **values}) + "\n")
     sys.stderr.flush()
 
 
@@ -221,6 +228,12 @@ def _counted(steps: Iterable[Step], meter: _PlainMeter | _JsonMeter) -> Iterator
 
 def percent(done: int, total: int) -> int:
     return 100 if total <= 0 else min(100, 100 * done // total)
+
+
+def print_any_name() -> None:
+    """A name that the terminal's code page has no letters for is shown with escapes; nothing breaks off over it."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def silence_closed_pipe() -> None:

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from rsseg_cli.errors import RssegError
 
+WINDOWS = os.name == "nt"
 LOCK = "lock"
 # GDAL keeps statistics, overviews and masks under these names, and a CRS that GeoTIFF has no words for.
 GDAL_SUFFIXES = (".aux.xml", ".ovr", ".msk")
@@ -65,7 +66,8 @@ def check_target(
         if path.is_dir():
             raise _refusal(path, "is a folder", f"name the output file: -o {path / 'NAME'}{target.suffix}")
     if not target.parent.is_dir():
-        raise _refusal(target, f"there is no folder {target.parent}", f"make it first: mkdir -p {target.parent}")
+        make = "mkdir" if WINDOWS else "mkdir -p"
+        raise _refusal(target, f"there is no folder {target.parent}", f"make it first: {make} {target.parent}")
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise _refusal(target, f"no right to write into {target.parent}", "choose another folder")
     for name in inputs:
@@ -74,7 +76,7 @@ def check_target(
     for existing in (path for path in (target, *sidecars) if os.path.lexists(path)):
         if not overwrite:
             raise _refusal(existing, "exists already", "choose another name, or replace it with --overwrite")
-    _refuse_open_database(target)
+    _refuse_open((target, *sidecars))
 
 
 def _check_name(path: Path) -> None:
@@ -107,7 +109,7 @@ def _staging_folder(target: Path) -> Iterator[Path]:
         # Gone before the lock is released: a run that waits at the door finds no folder, and makes its own.
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()
-        if os.name == "nt":  # where the lock could not be deleted while it was held
+        if WINDOWS:  # where the lock could not be deleted while it was held
             with suppress(OSError):
                 folder.rmdir()
 
@@ -191,7 +193,7 @@ def _move(staging: Path, target: Path, sidecars: Sequence[Path], verify: Callabl
     for path in (*beside, target):
         if (staging / path.name).exists():
             _flush(staging / path.name)
-    _refuse_open_database(target)
+    _refuse_open((target, *beside))
     for path in beside:
         # What belonged to the old file goes first: a stale .aux.xml can move the new one elsewhere on Earth.
         if (staging / path.name).exists():
@@ -237,6 +239,27 @@ def _flush_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def _refuse_open(paths: Sequence[Path]) -> None:
+    """Before anything is replaced: the first of the paths may be a database, all may be held by a program."""
+    _refuse_open_database(paths[0])
+    for path in paths if WINDOWS else ():
+        _refuse_held(path)
+
+
+def _refuse_held(path: Path) -> None:
+    # Windows replaces no file that a program has open. A new name needs the same right, and the old one harms nothing.
+    try:
+        path.rename(path)
+    except FileNotFoundError:
+        return
+    except OSError as problem:
+        raise _refusal(
+            path,
+            f"cannot be replaced: {problem.strerror or problem}",
+            "close it in QGIS and other programs, or choose another name",
+        ) from problem
 
 
 def _refuse_open_database(target: Path) -> None:

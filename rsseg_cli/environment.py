@@ -1,12 +1,17 @@
-"""What has to be settled with the libraries below us: GDAL and PROJ before they are loaded, the C library's memory."""
+"""What has to be settled with what is below us: GDAL and PROJ before they are loaded, memory, and pipes on Windows."""
 
 import ctypes
+import errno
 import importlib.util
 import logging
 import os
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+WINDOWS = os.name == "nt"
 KEEP_VARIABLE = "RSSEG_KEEP_PROJ_DATA"
 FOREIGN_VARIABLES = ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GDAL_DRIVER_PATH")
 # GDAL would keep up to 5 % of all memory in decoded blocks; every raster is read once and in order here.
@@ -24,8 +29,10 @@ logger = logging.getLogger(__name__)
 
 
 def prepare() -> None:
-    """Keeps foreign data paths away from our wheels, and GDAL's memory flat."""
+    """Keeps foreign data paths away from our wheels, GDAL's memory flat, and its chatter from the person."""
     os.environ.setdefault("GDAL_CACHEMAX", CACHE_MIB)
+    # rasterio silences this while it warps, in a list of filters that all threads share: now and then one is too late.
+    warnings.filterwarnings("ignore", "Dataset has no geotransform", module=r"rasterio\.warp")
     _set_aside_foreign_data()
 
 
@@ -41,6 +48,17 @@ def keep_freed_memory() -> None:
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(M_ARENA_MAX, 1)
+
+
+@contextmanager
+def to_a_reader() -> Iterator[None]:
+    """Around what is written to stdout: that a pipe's reader has gone is a BrokenPipeError on Windows too."""
+    try:
+        yield
+    except OSError as problem:
+        if WINDOWS and problem.errno == errno.EINVAL:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from problem
+        raise
 
 
 def free_memory() -> int:

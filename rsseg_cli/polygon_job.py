@@ -14,6 +14,7 @@ from rsseg_cli.class_files import read_classes
 from rsseg_cli.classes import ClassScheme
 from rsseg_cli.delivery import check_target
 from rsseg_cli.errors import RssegError
+from rsseg_cli.labels import split_layer
 from rsseg_cli.raster.labels import Labels
 from rsseg_cli.vector.coverage import Coverage
 from rsseg_cli.vector.districts import District, file_names, open_districts
@@ -93,7 +94,7 @@ class Job:
     @property
     def inputs(self) -> list[str]:
         """Files that must not be written over."""
-        districts = self.request.split and self.request.split.rpartition(":")[0]
+        districts = self.request.split and split_layer(self.request.split.rpartition(":")[0])[0]
         others = (self.request.confidence, self.request.remap, self.request.classes, districts)
         return [*self.masks.paths, *(other for other in others if other)]
 
@@ -213,7 +214,7 @@ def _area(text: str) -> float:
 
 
 def _targets(request: Request, masks: Masks, form: Format) -> list[Target]:
-    stem = masks.names[0].replace("/", "_") + ("_mosaic" if len(masks.paths) > 1 else "")
+    stem = re.sub(r"[/\\:]", "_", masks.names[0]) + ("_mosaic" if len(masks.paths) > 1 else "")
     if request.split is None:
         path = request.output or Path()
         path = path / (stem + form.suffixes[0]) if path.is_dir() else path

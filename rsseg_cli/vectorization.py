@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rsseg_cli.classes import ClassScheme
+from rsseg_cli.environment import to_a_reader
 from rsseg_cli.polygon_job import Job, Request, Target, prepared
 from rsseg_cli.progress import Track, untracked
 from rsseg_cli.vector.coverage import Coverage, chosen
@@ -279,7 +280,8 @@ def _streamed(job: Job, features: Features) -> dict[str, Any]:
     from rsseg_cli.vector.geojson import stream
 
     tally = _Tally(job.scheme)
-    stream(tally.watching(features), sys.stdout.buffer)
+    with to_a_reader():
+        stream(tally.watching(features), sys.stdout.buffer)
     return tally.summary()
 
 

@@ -11,6 +11,7 @@ import typer
 
 from rsseg_cli.commands.options import Overwrite, with_console
 from rsseg_cli.console import Console
+from rsseg_cli.environment import WINDOWS
 from rsseg_cli.errors import RssegError
 
 
@@ -83,10 +84,15 @@ def _run(console: Console, *call: str | Path) -> dict[str, Any]:
     """Runs a command as a person would, and shows its words; with --json takes its result instead."""
     words = [str(word) for word in call]
     if not console.as_json:
-        print(f"\n$ rsseg {shlex.join(words)}", flush=True)
+        print(f"\n$ rsseg {_typed(words)}", flush=True)
     quiet = ["--json"] if console.as_json else []
     process = [sys.executable, "-m", "rsseg_cli", *words, *quiet, "--progress", "plain", "--quiet"]
     ended = subprocess.run(process, stdout=subprocess.PIPE if console.as_json else None, check=False)  # noqa: S603
     if ended.returncode != 0:
-        raise RuntimeError(f"rsseg {shlex.join(words)} ended with {ended.returncode}")
+        raise RuntimeError(f"rsseg {_typed(words)} ended with {ended.returncode}")
     return {"command": words, "result": json.loads(ended.stdout) if console.as_json else None}
+
+
+def _typed(words: list[str]) -> str:
+    """With the quotes that this system's shell wants."""
+    return subprocess.list2cmdline(words) if WINDOWS else shlex.join(words)
