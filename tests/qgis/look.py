@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qgis.core import (
+    NULL,
     QgsApplication,
     QgsMapLayer,
     QgsMapRendererParallelJob,
@@ -31,6 +32,10 @@ def look(file: str, pictures: Path) -> dict[str, Any]:
 
 
 def describe(layer: QgsMapLayer, picture: Path) -> dict[str, Any]:
+    if not layer.isSpatial():
+        names = [field.name() for field in layer.fields()]
+        rows = [[None if value == NULL else value for value in row.attributes()] for row in layer.getFeatures()]
+        return {"valid": layer.isValid(), "rows": [dict(zip(names, row, strict=True)) for row in rows]}
     known = {
         "valid": layer.isValid(),
         "crs": layer.crs().authid(),
@@ -41,6 +46,8 @@ def describe(layer: QgsMapLayer, picture: Path) -> dict[str, Any]:
     extent = layer.extent()
     if not extent.isEmpty():
         known["extent"] = [extent.xMinimum(), extent.yMinimum(), extent.xMaximum(), extent.yMaximum()]
+    if known["renderer"] not in ("paletted", "categorizedSymbol"):
+        return known
     if isinstance(layer, QgsRasterLayer):
         return known | {"classes": [[c.value, c.label, c.color.name()] for c in layer.renderer().classes()]}
     return known | describe_polygons(layer)

@@ -4,8 +4,6 @@ Name QGIS's Python to run them: RSSEG_QGIS_PYTHON=/usr/bin/python3 pytest tests/
 """
 
 import json
-import os
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable
@@ -21,11 +19,9 @@ from rasterio.features import shapes
 from rasterio.windows import Window
 
 from rsseg_cli.classes import UNLABELLED, ClassScheme
-from rsseg_cli.environment import FOREIGN_VARIABLES
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.write import create_labels
 
-CHOICE = "RSSEG_QGIS_PYTHON"
 LOOK = Path(__file__).with_name("look.py")
 
 UTM = CRS.from_epsg(32633)
@@ -44,32 +40,15 @@ NOTHING = np.full_like(MASK, UNLABELLED)
 Look = Callable[[Path], dict[str, Any]]
 
 
-@pytest.fixture(scope="session")
-def qgis_python() -> str:
-    """A Python that knows QGIS. One that a person named must; one that is found may not."""
-    named = os.environ.get(CHOICE)
-    python = named or shutil.which("python3")
-    if python is None:
-        pytest.skip(f"no python3 here; set {CHOICE} to the one of QGIS")
-    tried = subprocess.run([python, "-c", "import qgis.core"], capture_output=True, text=True, check=False)
-    if tried.returncode and not named:
-        pytest.skip(f"{python} knows no QGIS; set {CHOICE} to one that does")
-    assert tried.returncode == 0, tried.stderr
-    return python
-
-
 @pytest.fixture
-def look(qgis_python: str, tmp_path_factory: pytest.TempPathFactory) -> Look:
-    """What QGIS finds in a file, opened with a profile of its own and with its own PROJ and GDAL."""
-    folder = tmp_path_factory.mktemp("qgis")
-    folder.chmod(0o700)  # Qt takes no other for XDG_RUNTIME_DIR
-    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN_VARIABLES}
-    own = {"QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(folder), "QGIS_CUSTOM_CONFIG_PATH": str(folder)}
+def look(qgis_python: str, in_qgis: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Look:
+    """What QGIS finds in a file."""
+    folder = tmp_path_factory.mktemp("pictures")
 
     def run(file: Path) -> dict[str, Any]:
         beside = sorted(file.parent.iterdir())
         call = [qgis_python, str(LOOK), str(file), str(folder)]
-        ended = subprocess.run(call, env=kept | own, capture_output=True, text=True, check=False)
+        ended = subprocess.run(call, env=in_qgis, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stderr
         assert sorted(file.parent.iterdir()) == beside, "QGIS left something behind"
         found: dict[str, Any] = json.loads(ended.stdout)
