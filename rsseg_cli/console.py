@@ -3,9 +3,11 @@
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
+from _thread import interrupt_main
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -210,8 +212,12 @@ def _counted(steps: Iterable[Step], meter: _PlainMeter | _JsonMeter) -> Iterator
     stop = threading.Event()
 
     def beat() -> None:
-        while not stop.wait(HEARTBEAT_S):
-            meter.beat(done)
+        try:
+            while not stop.wait(HEARTBEAT_S):
+                meter.beat(done)
+        except BrokenPipeError:
+            # Who was told is gone, QGIS say: without it nobody could stop the run any more.
+            interrupt_main(signal.SIGTERM)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

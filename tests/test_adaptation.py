@@ -391,11 +391,13 @@ def test_target_labels_do_not_move_the_weights(tmp_path: Path) -> None:
     assert digests[0].card.normalisation == digests[1].card.normalisation
 
 
-def test_the_target_decides_normalisation_and_size_on_the_ground(plan) -> None:
-    both = make_plan(replace(REQUEST, targets=(str(SCENES / "target"),)))
+def test_the_target_decides_size_on_the_ground_and_what_it_may_be_matched_by(plan) -> None:
+    both = make_plan(replace(REQUEST, targets=(str(SCENES / "target"),), match="auto"))
     assert (plan.gsd_m, both.gsd_m) == (0.5, 0.8)
     assert len(both.targets) == 3
-    assert both.normalisations["none"] != both.domain.normalisations[0]
+    assert set(both.normalisations) == {"none", *MATCHES}
+    own = both.domain.normalisations[0]
+    assert [rule for rule, found in both.normalisations.items() if found == own] == ["none"]
     assert plan.normalisations == {"none": plan.domain.normalisations[0]}
 
 

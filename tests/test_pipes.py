@@ -163,3 +163,23 @@ def test_several_runs_at_once_do_not_disturb_each_other(shell, labels: Path, tmp
     assert sorted(ended.stdout.split()) == ["1.gpkg", "2.gpkg", "3.gpkg"]
     assert {path.name for path in tmp_path.iterdir()} == {"l.tif", "1.gpkg", "2.gpkg", "3.gpkg"}
     assert [pyogrio.read_info(tmp_path / f"{n}.gpkg", layer=f"{n}")["features"] for n in (1, 2, 3)] == [400] * 3
+
+
+@posix
+def test_a_run_whose_caller_is_gone_ends_although_it_has_nothing_new_to_say(tmp_path: Path) -> None:
+    """QGIS that was killed can cancel nothing any more."""
+    (tmp_path / "slow.py").write_text(
+        "import signal, time\n"
+        "from rsseg_cli import app, console\n"
+        "console.HEARTBEAT_S = 0.2\n"
+        "signal.signal(signal.SIGTERM, app._terminate)\n"
+        "def steps():\n"
+        "    yield 1\n"
+        "    for _ in range(600): time.sleep(0.1)\n"
+        "list(console._counted(steps(), console._JsonMeter('x', 1000)))\n"
+    )
+    process = subprocess.Popen([sys.executable, "slow.py"], cwd=tmp_path, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.stderr.close()
+    assert process.wait(timeout=20) != 0

@@ -213,7 +213,8 @@ def test_a_dry_run_says_what_was_found_and_what_it_takes(rsseg, tmp_path: Path) 
     assert set(found["classes"]) == {"road", "building", "tree", "grass", "water", "bare ground"}
     for counts in found["classes"].values():
         assert counts["training_pixels"] > counts["held_back_pixels"] > 0
-    assert found["normalisation"]["source"] not in found["normalisation"]["model"].values()
+    assert found["normalisation"]["model"]["none"] == found["normalisation"]["source"]
+    assert found["normalisation"]["model"]["coral"] != found["normalisation"]["source"]
     assert found["architecture"]["head"] == "all-mlp"
     assert found["stages"] == [{"method": "source-only", "steps": 1200}, {"method": "self-training", "steps": 40}]
     assert (found["settings"]["steps"], found["settings"]["source.steps"], found["steps"]) == (40, 1200, 1240)
