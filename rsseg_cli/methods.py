@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from rsseg_models.da_stc import PAPER as DA_STC_PAPER
@@ -59,8 +60,9 @@ def _source_only(settings: SourceOnlySettings, given: Ingredients) -> Illustrate
     return SourceOnly(given.network, settings, given.steps, weights, shares, pretrained=given.pretrained)
 
 
-def _self_training(settings: SelfTrainingSettings, given: Ingredients) -> Illustrated[Any]:
-    return SelfTraining(
+def _self_taught(kind: type[SelfTraining] | type[DaStc], settings: Any, given: Ingredients) -> Illustrated[Any]:
+    """A method whose teacher is its own moving average."""
+    return kind(
         given.network,
         settings,
         given.steps,
@@ -74,18 +76,6 @@ def _self_training(settings: SelfTrainingSettings, given: Ingredients) -> Illust
 def _st_dasegnet(settings: StDasegnetSettings, given: Ingredients) -> Illustrated[Any]:
     weights, shares = given.class_weights, given.class_shares
     return StDasegnet(given.network, settings, given.steps, weights, shares, crop_px=given.crop_px)
-
-
-def _da_stc(settings: DaStcSettings, given: Ingredients) -> Illustrated[Any]:
-    return DaStc(
-        given.network,
-        settings,
-        given.steps,
-        given.class_weights,
-        given.class_shares,
-        pretrained=given.pretrained,
-        target_norms=given.target_norms,
-    )
 
 
 def _ktda(settings: KtdaSettings, given: Ingredients) -> Illustrated[Any]:
@@ -104,8 +94,8 @@ def _ktda(settings: KtdaSettings, given: Ingredients) -> Illustrated[Any]:
 SOURCE_ONLY = "source-only"
 METHODS: Mapping[str, Method] = {
     SOURCE_ONLY: Method(SourceOnlySettings, _source_only, 1200, 600),
-    "self-training": Method(SelfTrainingSettings, _self_training, 160, 160),
+    "self-training": Method(SelfTrainingSettings, partial(_self_taught, SelfTraining), 160, 160),
     "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 160, 160, {"paper": PAPER}),
     "ktda": Method(KtdaSettings, _ktda, 1200, 600, KTDA_PRESETS, varies_colours=True),
-    "da-stc": Method(DaStcSettings, _da_stc, 160, 160, {"paper": DA_STC_PAPER}, sees_series=True),
+    "da-stc": Method(DaStcSettings, partial(_self_taught, DaStc), 160, 160, {"paper": DA_STC_PAPER}, sees_series=True),
 }
