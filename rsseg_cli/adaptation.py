@@ -20,6 +20,7 @@ from rsseg_cli.calibration import Calibration, calibrate
 from rsseg_cli.diary import Diary, Palette
 from rsseg_cli.domain import Crops
 from rsseg_cli.errors import RssegError
+from rsseg_cli.matching import NO_MATCH
 from rsseg_cli.methods import METHODS, SOURCE_ONLY
 from rsseg_cli.plan import Plan, Request, check_output
 from rsseg_cli.predict import device_for
@@ -189,7 +190,7 @@ def _tell_of_choice(learned: Learned) -> None:
         return
     found = candidates.to_json()
     what = "the adapted model" if candidates.has_learned else "source-only"
-    matched = f" on bands matched by {candidates.match}" if candidates.match != "none" else ""
+    matched = f" on bands matched by {candidates.match}" if candidates.match != NO_MATCH else ""
     logger.info(
         "%s%s is delivered (step %d): on target ground held back it has a score of %.3f, source-only as it is %.3f",
         what,

@@ -18,6 +18,7 @@ from rsseg_models.kept import Kept
 from torch import Tensor
 from torch.nn import functional
 
+from rsseg_cli.matching import NO_MATCH
 from rsseg_cli.normalisation import Normalisation
 from rsseg_cli.patches import held_back_ground
 from rsseg_cli.target import Target
@@ -46,7 +47,7 @@ class Way:
     target_norms: bool = False  # whether batch norms know the target alone; else they are those of training
 
     def __str__(self) -> str:
-        bands = "as it is" if self.match == "none" else f"with its bands matched by {self.match}"
+        bands = "as it is" if self.match == NO_MATCH else f"with its bands matched by {self.match}"
         return bands + (", with norms of its own" if self.target_norms else "")
 
 
