@@ -425,7 +425,7 @@ def test_learning_too_fast_is_told(plan, tmp_path: Path, monkeypatch) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "match"),
-    [({"speed": 1}, "no such setting"), ({"clip": "far"}, "not a number"), ({"precision": "x"}, "not a precision")],
+    [({"speed": 1}, "no such setting"), ({"clip": "far"}, "not a number"), ({"precision": "x"}, "precision = x: not")],
 )
 def test_settings_are_typed_and_known(plan, settings: dict, match: str) -> None:
     with pytest.raises(RssegError, match=match):

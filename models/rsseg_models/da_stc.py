@@ -33,135 +33,75 @@ from rsseg_models.da_stc_parts import (
     patched,
     proto_loss,
 )
-from rsseg_models.errors import ModelError
 from rsseg_models.fusion import TAU_DAYS, Fusion, OfSeries
 from rsseg_models.losses import NO_LABEL, cross_entropy
 from rsseg_models.network import SegmentationNetwork
 from rsseg_models.norms import untracked
 from rsseg_models.optimise import Average, Descent, OfParts, Schedule
+from rsseg_models.recipe import Recipe, autocast, between, one_of
 from rsseg_models.self_training import Confidences, blur, vary_colours
-from rsseg_models.source_only import PRECISIONS, preference
+from rsseg_models.source_only import preference
 
-CHOICES = {
-    "labels": ("quantile", "threshold"),
-    "feature_fusion": ("none", "finest", "all"),
-    "alignment": ("proto", "mmd", "none"),
-    "gathered": ("mean", "entropy"),
-    "dump": ("none", "mix"),
-    "precision": PRECISIONS,
-}
 # Dates nearer to each other than this may differ without anything having changed.
 NEAR_DAYS = 30.0
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Recipe):
     """What can be set with --set NAME=VALUE."""
 
-    frames: int = 3
+    frames: int = between(1, 16, 3)
     """Dates of a series that are seen at once; 1 looks at single images, which is all there is without a series."""
-    learning_rate: float = 2e-3
-    """Of the head, and of an encoder trained from nothing."""
-    pretrained_rate: float = 0.2
-    """Times the learning rate, for an encoder that started from published weights."""
-    weight_decay: float = 0.01
-    """Pull of weights towards zero."""
-    warm_up: float = 0.05
-    """Part of the steps in which the rate rises."""
-    clip: float = 1.0
-    """Longest gradient, as a whole."""
-    average: float = 0.99
-    """Momentum of the moving average that teaches and is kept."""
-    balance: float = 0.25
-    """How much of the source's preference for frequent classes is left out of the model: 0 none, 1 all."""
-    patches: int = 2
+    patches: int = between(1, 255, 2)
     """Classes of a crop that are cut out and pasted, of either domain."""
-    rare_patches: int = 0
+    rare_patches: int = between(0, 255, 0)
     """Rare classes pasted on top, the same in both domains."""
     quad: bool = False
     """Whether ground of the target is pasted, too, as published: a teacher of few steps is sure of too much."""
-    sure: float = 0.9
+    sure: float = between(0, 1, 0.9)
     """Confidence from which ground of the target is cut out."""
-    mixed_source: float = 0.5
+    mixed_source: float = between(0, 100, 0.5)
     """Weight of the loss on source crops with patches."""
-    mixed_target: float = 1.0
+    mixed_target: float = between(0, 100, 1.0)
     """Weight of the loss on target crops with patches."""
-    target: float = 0.5
+    target: float = between(0, 100, 0.5)
     """Weight of the loss on the target itself."""
-    labels: str = "quantile"
+    labels: str = one_of("quantile", "threshold")
     """quantile: of each class the surest pixels teach; threshold: all, and the surer a crop the more (as published)."""
-    kept: float = 0.8
+    kept: float = between(0.01, 1, 0.8)
     """quantile: part of the pixels of each class that is learned from."""
-    floor: float = 0.4
+    floor: float = between(0, 1, 0.4)
     """quantile: confidence below which no pixel is learned from, whatever its class."""
-    threshold: float = 0.968
+    threshold: float = between(0, 1, 0.968)
     """threshold: confidence from which a pixel speaks for its crop."""
-    memory: float = 0.9
+    memory: float = between(0, 0.9999, 0.9)
     """quantile: how much of what is known about confidences lasts from step to step."""
-    rarity: float = 0.5
+    rarity: float = between(0, 1, 0.5)
     """How much more rare classes count where a teacher's labels do: 0 not, 1 as much as they are rarer."""
     gate: bool = True
     """Whether a label of another date counts half where the date itself is thought to be something else."""
-    feature_fusion: str = "finest"
+    feature_fusion: str = one_of("finest", "none", "all")
     """Whose features are mixed across domains inside patches: none, those of the finest level, or of all."""
-    fused_part: float = 0.3
+    fused_part: float = between(0, 1, 0.3)
     """Part of mixed features that comes from the other domain."""
-    fused_after: float = 0.2
+    fused_after: float = between(0, 1, 0.2)
     """Part of the steps before features are mixed."""
-    alignment: str = "proto"
+    alignment: str = one_of("proto", "mmd", "none")
     """proto: classes are aligned with themselves; mmd: sets of classes, as published; or none."""
-    alignment_weight: float = 0.1
+    alignment_weight: float = between(0, 10, 0.1)
     """Weight of the loss that aligns; with mmd, 0.01 as published."""
-    gathered: str = "mean"
+    gathered: str = one_of("mean", "entropy")
     """How pairs of dates make one centroid: their mean, or by entropy, the surer pair the louder."""
-    tau: float = 0.1
+    tau: float = between(0.001, 100, 0.1)
     """Temperature of the alignment."""
-    tau_days: float = TAU_DAYS
+    tau_days: float = between(0.001, 1e6, TAU_DAYS)
     """A date so many days away counts e times less as a reference."""
-    jitter: float = 0.2
+    jitter: float = between(0, 2, 0.2)
     """Spread of brightness and contrast, band by band, on what the student sees of the target and of patches."""
-    blur: float = 1.0
+    blur: float = between(0, 20, 1.0)
     """Widest blur there, in pixels; every other crop has some."""
-    dump: str = "none"
+    dump: str = one_of("none", "mix")
     """mix: pictures of patched crops go to --workdir."""
-    precision: str = "auto"
-    """float32, bfloat16, or auto: bfloat16 where the processor is quicker with it."""
-
-    def __post_init__(self) -> None:
-        for name, least, most in (
-            ("frames", 1, 16),
-            ("learning_rate", 0, 1),
-            ("pretrained_rate", 0, 10),
-            ("weight_decay", 0, 1),
-            ("warm_up", 0, 1),
-            ("clip", 0, 1e9),
-            ("average", 0, 0.99999),
-            ("balance", 0, 1),
-            ("patches", 1, 255),
-            ("rare_patches", 0, 255),
-            ("sure", 0, 1),
-            ("mixed_source", 0, 100),
-            ("mixed_target", 0, 100),
-            ("target", 0, 100),
-            ("kept", 0.01, 1),
-            ("floor", 0, 1),
-            ("threshold", 0, 1),
-            ("memory", 0, 0.9999),
-            ("rarity", 0, 1),
-            ("fused_part", 0, 1),
-            ("fused_after", 0, 1),
-            ("alignment_weight", 0, 10),
-            ("tau", 0.001, 100),
-            ("tau_days", 0.001, 1e6),
-            ("jitter", 0, 2),
-            ("blur", 0, 20),
-        ):
-            value = getattr(self, name)
-            if not least <= value <= most:
-                raise ModelError(f"{name} = {value}: out of range", f"give between {least:g} and {most:g}")
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ModelError(f"{name} = {getattr(self, name)}: not known", f"use {' or '.join(known)}")
 
 
 # As published, where that is known.
@@ -223,7 +163,6 @@ class DaStc(OfParts):
         self.rare = (shares < 0.5 / classes).nonzero()[:, 0].to(device)
         # Added while learning and not kept, as in source-only.
         self.preference: Tensor | float = 0.0 if class_shares is None else settings.balance * preference(class_shares)
-        self.precision = torch.bfloat16 if settings.precision == "bfloat16" else None
         encoder_rate = settings.learning_rate * (settings.pretrained_rate if pretrained else 1.0)
         self.descent = Descent(
             [
@@ -391,8 +330,7 @@ class DaStc(OfParts):
         return untracked(self.student)
 
     def _mixed(self) -> AbstractContextManager[Any]:
-        kind = next(self.student.parameters()).device.type
-        return torch.autocast(kind, self.precision or torch.bfloat16, enabled=self.precision is not None)
+        return autocast(self.settings.precision, next(self.student.parameters()).device.type)
 
     def pictures(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Of the first crop: all dates among the source, and all among the target, with the same patches."""

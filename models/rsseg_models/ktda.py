@@ -24,18 +24,16 @@ from torch.nn import functional
 from rsseg_models.batch import Batch, Domains
 from rsseg_models.errors import ModelError
 from rsseg_models.heads import FcnHead
-from rsseg_models.ktda_modules import KINDS, Form, Transferred, transferred
+from rsseg_models.ktda_modules import Form, Transferred, transferred
 from rsseg_models.losses import NO_LABEL, cross_entropy
 from rsseg_models.network import SegmentationNetwork
 from rsseg_models.optimise import Average, Descent, OfParts, Schedule
+from rsseg_models.recipe import Recipe, autocast, between, one_of
 from rsseg_models.self_training import vary_colours
-from rsseg_models.source_only import PRECISIONS, preference
+from rsseg_models.source_only import preference
 from rsseg_models.st_dasegnet import cleared
 from rsseg_models.teachers import DEPTHS, Lesson, Teacher
 
-AXES = ("channel", "spatial", "width")
-NORMS = ("final", "published", "standardised")
-CHOICES = {"kl_axis": AXES, "teacher_norm": NORMS, "fmm": KINDS, "precision": PRECISIONS}
 # The pyramid's level, on the grid of the tokens, that the auxiliary head looks at.
 AUXILIARY_LEVEL = 2
 AUXILIARY_WIDTH = 256
@@ -47,48 +45,34 @@ REMEMBERED = 0.99  # of the statistics of a teacher's maps, from step to step
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Recipe):
     """What can be set with --set NAME=VALUE; the defaults, preset `tiny`, are for a CPU."""
 
-    learning_rate: float = 2e-3
-    """Of the head, and of an encoder trained from nothing."""
-    pretrained_rate: float = 0.2
-    """Times the learning rate, for an encoder that starts from published weights."""
-    weight_decay: float = 0.01
-    """Pull of weights towards zero."""
-    warm_up: float = 0.05
-    """Part of the steps in which the rate rises."""
-    clip: float = 1.0
-    """Longest gradient, as a whole."""
-    average: float = 0.99
-    """Momentum of the moving average that is kept; 0 keeps the last weights."""
-    balance: float = 0.25
-    """How much of the source's preference for frequent classes is left out of the model: 0 none, 1 all."""
-    auxiliary: float = 0.4
+    auxiliary: float = between(0, 10, 0.4)
     """Weight of the loss on a second, simple head."""
-    dice: float = 0.0
+    dice: float = between(0, 10, 0.0)
     """Weight of a Dice loss, in which each class counts alike however rare it is."""
-    distil: float = 1.0
+    distil: float = between(0, 1e6, 1.0)
     """Weight of the loss that pulls towards the teacher."""
-    alpha: float = 0.5
+    alpha: float = between(0, 1, 0.5)
     """Part of that loss that compares distributions (KL); the rest compares values (mean square)."""
-    temperature: float = 1.0
+    temperature: float = between(0.01, 100, 1.0)
     """Of the distributions that are compared."""
-    kl_axis: str = "channel"
+    kl_axis: str = one_of("channel", "spatial", "width")
     """channel: distributions over channels, token by token; spatial: over tokens; width: over columns, as released."""
-    fade: float = 0.0
+    fade: float = between(0, 1, 0.0)
     """Last part of the steps, in which the teacher's weight falls to nothing."""
-    teacher_norm: str = "final"
+    teacher_norm: str = one_of("final", "published", "standardised")
     """final: the teacher's last norm at each depth; published: at the last alone; standardised: maps by themselves."""
     teacher_blocks: str = ""
     """Four blocks whose maps are looked at, such as 2,5,8,11; else evenly spaced."""
-    teacher_zoom: int = 1
+    teacher_zoom: int = between(1, 4, 1)
     """Times that the image is enlarged for the teacher, so that tokens cover less ground."""
-    aligned_width: int = 0
+    aligned_width: int = between(0, 4096, 0)
     """Channels of the aligned levels; 0: the teacher's, or without one as wide as what follows."""
-    width: int = 64
+    width: int = between(0, 4096, 64)
     """Channels after alignment; 0: as many as are aligned."""
-    fmm: str = "vit"
+    fmm: str = one_of("vit", "mlp", "none")
     """How levels are adapted to the task: vit, mlp or none."""
     blocks: int = 1
     """Of that, at each level."""
@@ -100,37 +84,11 @@ class Settings:
     """Whether blocks of mlp have a skip connection."""
     skip: bool = True
     """Whether the student's levels also reach the pyramid as they are: what is finer than a token is lost otherwise."""
-    decoder: int = 64
+    decoder: int = between(1, 4096, 64)
     """Channels of the UPerNet head."""
-    precision: str = "auto"
-    """float32, bfloat16, or auto: bfloat16 where the processor is quicker with it."""
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("learning_rate", 0, 1.0),
-            ("pretrained_rate", 0, 10.0),
-            ("weight_decay", 0, 1.0),
-            ("warm_up", 0, 1.0),
-            ("clip", 0, 1e9),
-            ("average", 0, 0.99999),
-            ("balance", 0, 1.0),
-            ("auxiliary", 0, 10.0),
-            ("dice", 0, 10.0),
-            ("distil", 0, 1e6),
-            ("alpha", 0, 1.0),
-            ("temperature", 0.01, 100.0),
-            ("fade", 0, 1.0),
-            ("teacher_zoom", 1, 4),
-            ("aligned_width", 0, 4096),
-            ("width", 0, 4096),
-            ("decoder", 1, 4096),
-        ):
-            value = getattr(self, name)
-            if not least <= value <= most:
-                raise ModelError(f"{name} = {value}: out of range", f"give between {least} and {most:g}")
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ModelError(f"{name} = {getattr(self, name)}: not known", f"use {' or '.join(known)}")
+        super().__post_init__()
         _ = self.depths
 
     @property
@@ -320,7 +278,6 @@ class Ktda(OfParts):
         self.class_weights = class_weights
         # Added while learning and not kept, as in source-only.
         self.preference = 0.0 if class_shares is None else settings.balance * preference(class_shares)
-        self.precision = torch.bfloat16 if settings.precision == "bfloat16" else None
         encoder_rate = settings.learning_rate * (settings.pretrained_rate if pretrained else 1.0)
         heads = nn.ModuleList([self.student.head, self.auxiliary])
         self.descent = Descent(
@@ -334,7 +291,7 @@ class Ktda(OfParts):
         plain = joined(batch)
         varied = vary_colours(plain, self.colours) if self.colours else plain
         device, size = plain.bands.device.type, plain.labels.shape[-2:]
-        with torch.autocast(device, self.precision or torch.bfloat16, enabled=self.precision is not None):
+        with autocast(self.settings.precision, device):
             seen = self.student.see(varied.bands, varied.valid)
             aside = self.student.head.enlarged(self.auxiliary(seen.pyramid[AUXILIARY_LEVEL]), size)
             lesson = self.lesson(plain)

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsseg_models.batch import Batch, Domains
-from rsseg_models.errors import ModelError
 from rsseg_models.losses import NO_LABEL, cross_entropy
 from rsseg_models.network import SegmentationNetwork
 from rsseg_models.norms import untracked
 from rsseg_models.optimise import Average, Descent, OfParts, Schedule
-from rsseg_models.source_only import PRECISIONS, preference
+from rsseg_models.recipe import Recipe, autocast, between
+from rsseg_models.source_only import preference
 
 # Bins of confidence, as log-odds: sure pixels differ in the number of nines, which even steps of probability would
 # not tell apart.
@@ -33,61 +33,23 @@ MOST_BALANCE = 3.0
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Recipe):
     """What can be set with --set NAME=VALUE."""
 
-    learning_rate: float = 2e-3
-    """Of the head, and of an encoder trained from nothing."""
-    pretrained_rate: float = 0.2
-    """Times the learning rate, for an encoder that started from published weights."""
-    weight_decay: float = 0.01
-    """Pull of weights towards zero."""
-    warm_up: float = 0.05
-    """Part of the steps in which the rate rises."""
-    clip: float = 1.0
-    """Longest gradient, as a whole."""
-    average: float = 0.99
-    """Momentum of the moving average that teaches and is kept."""
-    balance: float = 0.25
-    """How much of the source's preference for frequent classes is left out of the model: 0 none, 1 all."""
-    mixed: float = 1.0
+    mixed: float = between(0, 100, 1.0)
     """Weight of the loss on mixed crops, beside that on the source."""
-    kept: float = 0.8
+    kept: float = between(0.01, 1, 0.8)
     """Part of the pixels of each class, the surest, that are learned from."""
-    floor: float = 0.4
+    floor: float = between(0, 1, 0.4)
     """Confidence below which no pixel is learned from, whatever its class."""
-    memory: float = 0.9
+    memory: float = between(0, 0.9999, 0.9)
     """How much of what is known about confidences lasts from step to step."""
-    rarity: float = 0.5
+    rarity: float = between(0, 1, 0.5)
     """How much more rare classes count on mixed crops: 0 not, 1 as much as they are rarer."""
-    jitter: float = 0.2
+    jitter: float = between(0, 2, 0.2)
     """Spread of brightness and contrast, band by band, on mixed crops."""
-    blur: float = 1.0
+    blur: float = between(0, 20, 1.0)
     """Widest blur of mixed crops, in pixels; every other crop has some."""
-    precision: str = "auto"
-    """float32, bfloat16, or auto: bfloat16 where the processor is quicker with it."""
-
-    def __post_init__(self) -> None:
-        for name, value, least, most in (
-            ("learning_rate", self.learning_rate, 0, 1),
-            ("pretrained_rate", self.pretrained_rate, 0, 10),
-            ("weight_decay", self.weight_decay, 0, 1),
-            ("warm_up", self.warm_up, 0, 1),
-            ("clip", self.clip, 0, 1e9),
-            ("average", self.average, 0, 0.99999),
-            ("balance", self.balance, 0, 1),
-            ("mixed", self.mixed, 0, 100),
-            ("kept", self.kept, 0.01, 1),
-            ("floor", self.floor, 0, 1),
-            ("memory", self.memory, 0, 0.9999),
-            ("rarity", self.rarity, 0, 1),
-            ("jitter", self.jitter, 0, 2),
-            ("blur", self.blur, 0, 20),
-        ):
-            if not least <= value <= most:
-                raise ModelError(f"{name} = {value}: out of range", f"give between {least:g} and {most:g}")
-        if self.precision not in PRECISIONS:
-            raise ModelError(f"precision = {self.precision}: not a precision", f"use {' or '.join(PRECISIONS)}")
 
 
 class Confidences(nn.Module):
@@ -215,7 +177,6 @@ class SelfTraining(OfParts):
         self.class_weights = class_weights
         # Added while learning and not kept, as in source-only.
         self.preference = 0.0 if class_shares is None else settings.balance * preference(class_shares)
-        self.precision = torch.bfloat16 if settings.precision == "bfloat16" else None
         encoder_rate = settings.learning_rate * (settings.pretrained_rate if pretrained else 1.0)
         self.descent = Descent(
             [(network.encoder, encoder_rate), (network.head, settings.learning_rate)],
@@ -257,8 +218,7 @@ class SelfTraining(OfParts):
         return untracked(self.student)
 
     def _logits(self, network: nn.Module, batch: Batch) -> Tensor:
-        enabled = self.precision is not None
-        with torch.autocast(batch.bands.device.type, self.precision or torch.bfloat16, enabled=enabled):
+        with autocast(self.settings.precision, batch.bands.device.type):
             logits: Tensor = network(batch.bands)
         return logits
 

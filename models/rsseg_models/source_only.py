@@ -8,55 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from rsseg_models.batch import Batch
-from rsseg_models.errors import ModelError
 from rsseg_models.heads import FcnHead
 from rsseg_models.losses import cross_entropy
 from rsseg_models.network import SegmentationNetwork, enlarge
 from rsseg_models.optimise import Average, Descent, OfParts, Schedule
+from rsseg_models.recipe import Recipe, autocast, between
 
-PRECISIONS = ("auto", "float32", "bfloat16")
 # The level, at stride 16, that the auxiliary head looks at.
 AUXILIARY_LEVEL = 2
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Recipe):
     """What can be set with --set NAME=VALUE."""
 
-    learning_rate: float = 2e-3
-    """Of the head, and of an encoder trained from nothing."""
-    pretrained_rate: float = 0.2
-    """Times the learning rate, for an encoder that starts from published weights."""
-    weight_decay: float = 0.01
-    """Pull of weights towards zero."""
-    warm_up: float = 0.05
-    """Part of the steps in which the rate rises."""
-    clip: float = 1.0
-    """Longest gradient, as a whole."""
-    average: float = 0.99
-    """Momentum of the moving average that is kept; 0 keeps the last weights."""
-    balance: float = 0.25
-    """How much of the source's preference for frequent classes is left out of the model: 0 none, 1 all."""
-    auxiliary: float = 0.4
+    auxiliary: float = between(0, 10, 0.4)
     """Weight of the loss on a second, simple head half-way down the encoder; with the head uper only."""
-    precision: str = "auto"
-    """float32, bfloat16, or auto: bfloat16 where the processor is quicker with it."""
-
-    def __post_init__(self) -> None:
-        for name, value, most in (
-            ("learning_rate", self.learning_rate, 1.0),
-            ("pretrained_rate", self.pretrained_rate, 10.0),
-            ("weight_decay", self.weight_decay, 1.0),
-            ("warm_up", self.warm_up, 1.0),
-            ("clip", self.clip, 1e9),
-            ("average", self.average, 0.99999),
-            ("balance", self.balance, 1.0),
-            ("auxiliary", self.auxiliary, 10.0),
-        ):
-            if not 0 <= value <= most:
-                raise ModelError(f"{name} = {value}: out of range", f"give between 0 and {most:g}")
-        if self.precision not in PRECISIONS:
-            raise ModelError(f"precision = {self.precision}: not a precision", f"use {' or '.join(PRECISIONS)}")
 
 
 def preference(shares: Tensor) -> Tensor:
@@ -83,7 +50,7 @@ class SourceOnly(OfParts):
         # Added while learning and not kept, so that the network need not learn it (Menon et al. 2021, arXiv
         # 2007.07314): the target's shares are others.
         self.preference = 0.0 if class_shares is None else settings.balance * preference(class_shares)
-        self.precision = torch.bfloat16 if settings.precision == "bfloat16" else None
+        self.precision = settings.precision
         self.average = Average(self.student, self.network, settings.average)
         self.auxiliary = _auxiliary_head(network) if settings.auxiliary else None
         self.auxiliary_weight = settings.auxiliary
@@ -97,8 +64,7 @@ class SourceOnly(OfParts):
         )
 
     def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
-        device = batch.bands.device.type
-        with torch.autocast(device, self.precision or torch.bfloat16, enabled=self.precision is not None):
+        with autocast(self.precision, batch.bands.device.type):
             levels = self.student.levels(batch.bands)
             logits = self.student.decode(levels, batch.labels.shape[-2:])
             aside = None if self.auxiliary is None else self.auxiliary(levels[AUXILIARY_LEVEL])

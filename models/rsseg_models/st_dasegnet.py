@@ -22,12 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsseg_models.batch import Batch, Domains
-from rsseg_models.errors import ModelError
 from rsseg_models.losses import NO_LABEL, cross_entropy
 from rsseg_models.network import SegmentationNetwork
 from rsseg_models.norms import untracked
 from rsseg_models.optimise import Average, Descent, OfParts, Schedule
-from rsseg_models.source_only import PRECISIONS
+from rsseg_models.recipe import Checked, autocast, between, one_of
 from rsseg_models.st_dasegnet_modules import (
     FORM,
     Adapted,
@@ -42,86 +41,55 @@ from rsseg_models.st_dasegnet_modules import (
     spatial_softmax,
 )
 
-CHOICES = {
-    "attention": ("inverse", "plain"),
-    "attention_scale": ("mean", "none"),
-    "pseudo_labels": ("averaged", "separate"),
-    "teachers": ("decoder-only", "single-target"),
-    "quality": ("image", "batch"),
-    "precision": PRECISIONS,
-}
-
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Checked):
     """What can be set with --set NAME=VALUE; the defaults are for a few hundred steps, `PAPER` is as published."""
 
-    learning_rate: float = 6e-5
+    learning_rate: float = between(0, 1, 6e-5)
     """Of the encoders."""
-    head_rate: float = 10.0
+    head_rate: float = between(0, 1000, 10.0)
     """Times the learning rate, for heads, gates and the universal branch."""
-    weight_decay: float = 0.01
+    weight_decay: float = between(0, 1, 0.01)
     """Pull of the students' weights towards zero."""
-    warm_up: float = 0.05
+    warm_up: float = between(0, 1, 0.05)
     """Part of the steps in which the rate rises."""
-    clip: float = 1.0
+    clip: float = between(0, 1e9, 1.0)
     """Longest gradient of the students, as a whole."""
-    discriminator_rate: float = 1e-4
+    discriminator_rate: float = between(0, 1, 1e-4)
     """Learning rate of the discriminators."""
-    discriminator_depth: int = 2
+    discriminator_depth: int = between(1, 6, 2)
     """Layers of a discriminator that halve the map, at most; fewer where crops are small."""
-    adversary: float = 0.005
+    adversary: float = between(0, 10, 0.005)
     """Weight of the adversarial loss."""
-    self_training: float = 0.25
+    self_training: float = between(0, 10, 0.25)
     """Weight of the loss on pseudo-labels."""
-    momentum: float = 0.999
+    momentum: float = between(0, 0.99999, 0.999)
     """Of the slow copies that make pseudo-labels."""
-    teachers: str = "decoder-only"
+    teachers: str = one_of("decoder-only", "single-target")
     """decoder-only: slow copies of both decoders; single-target: of the whole student of the target."""
-    pseudo_labels: str = "averaged"
+    pseudo_labels: str = one_of("averaged", "separate")
     """averaged: both teachers agree on one label; separate: each teaches its own student."""
-    sure: float = 0.9
+    sure: float = between(0, 1, 0.9)
     """Probability from which a pseudo-label speaks for the quality of all."""
-    likely: float = 0.7
+    likely: float = between(0, 1, 0.7)
     """Probability from which a pseudo-label counts in full; below, by half."""
-    quality: str = "image"
+    quality: str = one_of("image", "batch")
     """image: each is weighed by the sure part of itself; batch: by that of all together."""
     gates: bool = True
     """Whether gates tell the views apart; without, each keeps half of every channel."""
     universal: bool = True
     """Whether what the views have in common is given to both decoders."""
-    attention: str = "inverse"
+    attention: str = one_of("inverse", "plain")
     """inverse: channels look at those least like them, as released; plain: at those most like them."""
-    attention_scale: str = "mean"
+    attention_scale: str = one_of("mean", "none")
     """mean: likeness of channels is a mean over pixels; none: a sum, as released."""
     one_encoder: bool = False
     """Lets both students share an encoder: an ablation."""
     checkpointing: bool = False
     """Makes the encoders' maps again on the way back: less memory, a third more time."""
-    precision: str = "auto"
+    precision: str = one_of("auto", "float32", "bfloat16")
     """float32, bfloat16, or auto: bfloat16 where the processor is quicker with it."""
-
-    def __post_init__(self) -> None:
-        for name, least, most in (
-            ("learning_rate", 0, 1.0),
-            ("head_rate", 0, 1000.0),
-            ("weight_decay", 0, 1.0),
-            ("warm_up", 0, 1.0),
-            ("clip", 0, 1e9),
-            ("discriminator_rate", 0, 1.0),
-            ("discriminator_depth", 1, 6),
-            ("adversary", 0, 10.0),
-            ("self_training", 0, 10.0),
-            ("momentum", 0, 0.99999),
-            ("sure", 0, 1.0),
-            ("likely", 0, 1.0),
-        ):
-            value = getattr(self, name)
-            if not least <= value <= most:
-                raise ModelError(f"{name} = {value}: out of range", f"give between {least} and {most:g}")
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ModelError(f"{name} = {getattr(self, name)}: not known", f"use {' or '.join(known)}")
 
 
 # As it was run: heads at the rate of the encoders, because a key of its configuration was never matched.
@@ -276,7 +244,6 @@ class StDasegnet(OfParts):
         for weights in (self.class_weights, self.pseudo_weights):
             if weights is not None and weights.shape != (network.architecture.classes,):
                 raise ValueError(f"{network.architecture.classes} classes need as many weights, not {len(weights)}")
-        self.precision = torch.bfloat16 if settings.precision == "bfloat16" else None
         self.schedule = Schedule(steps, round(settings.warm_up * steps), power=1.0)
         self.descent = self._descent()
         self.discriminators = self._discriminators(crop_px).to(next(network.parameters()).device)
@@ -343,7 +310,7 @@ class StDasegnet(OfParts):
         return {name: getattr(self, name) for name in names}
 
     def _mixed(self, like: Tensor) -> Any:
-        return torch.autocast(like.device.type, self.precision or torch.bfloat16, enabled=self.precision is not None)
+        return autocast(self.settings.precision, like.device.type)
 
     def _descent(self) -> Descent:
         students, rate = self.network, self.settings.learning_rate

@@ -10,7 +10,6 @@ from rsseg_models.batch import Batch, Domains
 from rsseg_models.errors import ModelError
 from rsseg_models.kept import rebuild
 from rsseg_models.ktda import (
-    AXES,
     BASE,
     PAPER,
     PRESETS,
@@ -45,6 +44,7 @@ from torch import Tensor, nn
 
 CLASSES, SIDE, STEPS = 3, 64, 4
 BANDS = ("red", "green", "blue", "nir")
+AXES = ("channel", "spatial", "width")
 SMALL = Settings(width=16, decoder=8, window=3, average=0.9)
 PUBLISHED = Form(768, 14, 768, "vit", 1, 8, 0, False, False)
 # Channels at strides 4, 8, 16, 32.
