@@ -52,6 +52,8 @@ class Settings(Recipe):
 
     frames: int = between(1, 16, 3)
     """Dates of a series that are seen at once; 1 looks at single images, which is all there is without a series."""
+    fusion_rate: float = between(0, 1000, 5.0)
+    """Times the learning rate, for what fuses dates: few weights, which begin with references counting nothing."""
     patches: int = between(1, 255, 2)
     """Classes of a crop that are cut out and pasted, of either domain."""
     rare_patches: int = between(0, 255, 0)
@@ -119,6 +121,7 @@ PAPER = Settings(
     labels="threshold",
     rarity=0.0,
     gate=False,
+    fusion_rate=1.0,
     alignment="mmd",
     alignment_weight=0.01,
 )
@@ -168,7 +171,7 @@ class DaStc(OfParts):
             [
                 (network.encoder, encoder_rate),
                 (network.head, settings.learning_rate),
-                (self.fusion, settings.learning_rate),
+                (self.fusion, settings.fusion_rate * settings.learning_rate),
             ],
             Schedule(steps, round(settings.warm_up * steps)),
             settings.weight_decay,

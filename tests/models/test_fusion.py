@@ -72,12 +72,24 @@ def test_references_that_show_nothing_change_nothing() -> None:
 
 
 def test_where_a_date_shows_nothing_the_others_speak() -> None:
+    """As they say it, however the layer mixes what a date shows with what they say."""
     logits, valid = clips()
     valid[:, 0, :3] = False
-    fused, known = Fusion(4).fuse(logits, valid, DAYS)
+    fused, known = taught().fuse(logits, valid, DAYS)
     said, _ = combined(0, logits, valid, DAYS)
     torch.testing.assert_close(fused[:, 0, :, :3], said[:, :, :3])
+    assert not torch.isclose(fused[:, 0, :, 3:], said[:, :, 3:]).all()
     assert known.all()
+
+
+def test_what_a_date_does_not_show_teaches_the_layer_nothing() -> None:
+    fusion, (logits, valid) = taught(), clips()
+    logits[:, 0, :, :3] = torch.nan
+    valid[:, 0, :3] = False
+    fused, _ = fusion.fuse_one(0, logits, valid, DAYS)
+    fused[..., 3:, :].sum().backward()
+    assert fusion.own.grad is not None
+    assert fusion.own.grad.isfinite().all()
 
 
 def test_where_no_date_shows_anything_nothing_is_known() -> None:
