@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rsseg_cli.environment import prepare
+
 if TYPE_CHECKING:
     from rsseg_cli.change_detection import detect_change
     from rsseg_cli.evaluation import evaluate
@@ -25,5 +27,6 @@ __all__ = ["__version__", "detect_change", "evaluate", "open_scene", "segment", 
 
 def __getattr__(name: str) -> Any:
     if name in _VERBS:
+        prepare()  # before anything imports GDAL
         return getattr(import_module(_VERBS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,21 +21,25 @@ from rsseg_cli.diary import Diary, Palette
 from rsseg_cli.domain import Crops
 from rsseg_cli.errors import RssegError
 from rsseg_cli.matching import NO_MATCH
+from rsseg_cli.memory import memory_told, with_less
 from rsseg_cli.methods import METHODS, SOURCE_ONLY
 from rsseg_cli.plan import Plan, Request, check_output
 from rsseg_cli.predict import device_for
 from rsseg_cli.progress import Track, untracked
 from rsseg_cli.settings import convert, fill_known, types_of
 from rsseg_cli.teachers import open_teacher
-from rsseg_cli.training import FEW_STEPS, Learned, Pace, Run, Stage, Work
+from rsseg_cli.training import FEW_STEPS, OF_SOURCE, Learned, Pace, Run, Stage, Work
 from rsseg_cli.validation import Sample, validate
 
-# Before the names of settings that are of the first stage, in which a model of the source alone is learned.
-OF_SOURCE = "source."
+OF_MEMORY = memory_told(
+    "adapt",
+    "learn with a smaller --batch, --crop-px or --encoder, or close other programs; with --workdir, --resume goes on",
+)
 
 logger = logging.getLogger(__name__)
 
 
+@OF_MEMORY
 def prepare(request: Request, plan: Plan) -> Work:
     """Network and settings, checked."""
     device = device_for(request.device)
@@ -92,6 +96,7 @@ def _preset(method: str, given: dict[str, Any]) -> dict[str, Any]:
     return asdict(presets[name])
 
 
+@OF_MEMORY
 def rehearse(request: Request, plan: Plan, started: float) -> dict[str, Any]:
     """What a run would be like, judged by a few steps of it."""
     work = prepare(request, plan)
@@ -121,13 +126,12 @@ def adapt(
 ) -> dict[str, Any]:
     """Learns, scores on held-back source ground, and writes the model. `started`: since when the person waits."""
     check_output(output, overwrite=overwrite)
-    work = prepare(request, plan)
+    since = time.monotonic() if started is None else started
     if request.workdir:
         request.workdir.mkdir(parents=True, exist_ok=True)
-    learned, started = _learn(work, time.monotonic() if started is None else started, track)
-    scores, sample = _source_scores(work, learned.before)
-    target = plan.target and replace(plan.target, normalisation=plan.normalisations[learned.match])
-    card = _card(work, learned, scores, calibrate(learned.network, sample, target, work.device))
+    first = prepare(request, plan)
+    work, (learned, started) = with_less(lambda work: _learn(work, since, track), first, lambda: _less(first))
+    card, scores = _judged(work, learned)
     save_bundle(output, card, learned.network, overwrite=overwrite)
     checkpoint.remove(request)
     return {
@@ -147,6 +151,16 @@ def adapt(
     }
 
 
+def _less(work: Work) -> tuple[str, Work] | None:
+    """The same with half as many crops a step, which is another run; None where there is one to go on with."""
+    crops = work.request.crops
+    if crops.batch == 1 or checkpoint.is_kept(work.request):
+        return None
+    half = replace(crops, batch=crops.batch // 2)
+    return f"--batch {half.batch}, from the first step", replace(work, request=replace(work.request, crops=half))
+
+
+@OF_MEMORY
 def _learn(work: Work, started: float, track: Track) -> tuple[Learned, float]:
     """What was learned, and since when, with the time of a run that this one goes on with."""
     state = checkpoint.restored(work)
@@ -171,6 +185,14 @@ def _diary(work: Work, is_new: bool) -> Diary | None:
     if is_new:
         diary.clear()
     return diary
+
+
+@OF_MEMORY
+def _judged(work: Work, learned: Learned) -> tuple[Card, dict[str, Any]]:
+    """How good the model is and how sure it may be: its card, and its scores on the source."""
+    scores, sample = _source_scores(work, learned.before)
+    target = work.plan.target and replace(work.plan.target, normalisation=work.plan.normalisations[learned.match])
+    return _card(work, learned, scores, calibrate(learned.network, sample, target, work.device)), scores
 
 
 def _source_scores(work: Work, network: SegmentationNetwork) -> tuple[dict[str, Any], Sample]:

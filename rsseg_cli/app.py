@@ -10,6 +10,7 @@ import typer
 from rsseg_cli import __version__
 from rsseg_cli.commands import adapt, demo, detect_change, evaluate, info, qgis_plugin, segment, vectorize
 from rsseg_cli.console import print_any_name, silence_closed_pipe
+from rsseg_cli.environment import fill_closed_streams
 from rsseg_cli.errors import Terminated
 
 app = typer.Typer(
@@ -57,6 +58,7 @@ def main() -> None:
     for name in ("SIGTERM", "SIGBREAK"):  # Windows has the second: Ctrl-Break, or the window was closed
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _terminate)
+    fill_closed_streams()
     print_any_name()
     try:
         # rsseg reads patterns itself, also on Windows: one pattern may be one date, or one map.

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from rsseg_cli import __version__
 from rsseg_cli.classes import ClassScheme
-from rsseg_cli.delivery import deliver
+from rsseg_cli.delivery import deliver, failure
 from rsseg_cli.errors import RssegError
-from rsseg_cli.model_file import FORMAT, KEY, header_of, incomplete, open_model_file, refusal
+from rsseg_cli.model_file import FORMAT, KEY, header_of, incomplete, open_model_file, refusal, sealed
 from rsseg_cli.normalisation import Normalisation
 
 
@@ -60,18 +60,27 @@ class Bundle:
 def save_bundle(path: Path, card: Card, network: Kept, *, overwrite: bool = False, inputs: Iterable[str] = ()) -> str:
     """Writes and re-reads the file; gives the digest of the weights."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    _refuse_no_numbers(path, tensors)
     digest = digest_of(tensors)
-    text = json.dumps({"format": FORMAT, "rsseg": __version__, "digest": digest, **_card_to_json(card)})
+    said = json.dumps({"format": FORMAT, "rsseg": __version__, "digest": digest, **_card_to_json(card)})
+    text = json.dumps(sealed(json.loads(said)))
     size = sum(value.numel() * value.element_size() for value in tensors.values()) + len(text)
 
     def verify(finished: Path) -> None:
-        if load_bundle(finished).digest != digest:
+        try:
+            found = load_bundle(finished).digest
+        except RssegError:  # in words of a file that nobody has seen yet
+            found = None
+        if found != digest:
             raise RssegError(
                 f"{path}: came out damaged", "is the disk failing? Run again", file=str(path), kind="output"
             )
 
     with deliver(path, verify, overwrite=overwrite, inputs=inputs, expected_bytes=size) as folder:
-        save_file(tensors, folder / path.name, metadata={KEY: text})
+        try:
+            save_file(tensors, folder / path.name, metadata={KEY: text})
+        except (OSError, SafetensorError) as problem:
+            raise failure(path, problem) from problem
     return digest
 
 
@@ -81,8 +90,7 @@ def load_bundle(path: str | Path) -> Bundle:
     card = _card_from_json(header, str(path))
     if digest_of(tensors) != header["digest"]:
         raise refusal(path, "the weights are not those it was saved with: the file is damaged", "copy it again")
-    if bad := [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]:
-        raise refusal(path, f"holds weights that are no numbers ({bad[0]})", "train it again; this one cannot map")
+    _refuse_no_numbers(path, tensors)
     with in_words(str(path)):
         network = rebuild(card.architecture)
     try:
@@ -90,6 +98,11 @@ def load_bundle(path: str | Path) -> Bundle:
     except RuntimeError as problem:
         raise refusal(path, f"its weights do not fit its own description: {problem}", "train it again") from problem
     return Bundle(card, network.eval(), header["digest"])
+
+
+def _refuse_no_numbers(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    if bad := [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]:
+        raise refusal(path, f"holds weights that are no numbers ({bad[0]})", "train it again; this one cannot map")
 
 
 @contextmanager

@@ -2,15 +2,20 @@
 
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from rsseg_cli import __version__
+from rsseg_cli.delivery import failure
 from rsseg_cli.errors import RssegError
 from rsseg_cli.plan import Request
+from rsseg_cli.sameness import FILES, differences, stamps
 from rsseg_cli.training import Pace, Run, Work
 
 logger = logging.getLogger(__name__)
@@ -20,12 +25,38 @@ def path_in(workdir: Path) -> Path:
     return workdir / "checkpoint.pt"
 
 
-def fingerprint(work: Work) -> str:
-    """What must be the same for a run to go on."""
-    request = work.request
-    settings = work.settings_in_full(Pace(tuple(stage.steps for stage in work.stages)))
-    architecture = work.network.architecture.as_json()
-    return json.dumps([settings, architecture, work.origin, request.method, request.minutes, work.plan.to_json()])
+def run_of(work: Work) -> dict[str, Any]:
+    """What must be the same for a run to go on where another stopped."""
+    request, plan = work.request, work.plan
+    trained = zip(plan.domain.scheme.names, plan.domain.training.totals.tolist(), strict=True)
+    found: dict[str, Any] = {
+        "rsseg": __version__,
+        FILES: stamps(_files(work)),
+        "method": request.method,
+        "minutes": request.minutes,
+        "init": request.init,
+        "encoder_weights": request.encoder_weights,
+        "teacher": request.teacher,
+        "network": work.network.architecture.as_json(),
+        "settings": work.settings_in_full(Pace(tuple(stage.steps for stage in work.stages))),
+        "gsd": plan.gsd_m,
+        "labels": {f"training pixels of {name}": count for name, count in trained},
+        "statistics of the bands": [plan.to_json()["normalisation"]],
+    }
+    return dict(json.loads(json.dumps(found)))
+
+
+def _files(work: Work) -> list[str]:
+    request, plan = work.request, work.plan
+    labelled = [part.path for part in plan.target.labels if part] if plan.target else []
+    scenes = chain((pair.scene for pair in plan.sources), plan.targets)
+    given = [file for file in (request.init, request.encoder_weights) if file]
+    return [
+        *(file for scene in scenes for file in scene.files),
+        *(pair.labels.path for pair in plan.sources),
+        *labelled,
+        *given,
+    ]
 
 
 def save(run: Run, started: float) -> None:
@@ -33,13 +64,29 @@ def save(run: Run, started: float) -> None:
     workdir = run.work.request.workdir
     if workdir is None:
         return
-    written = path_in(workdir).with_suffix(".new")
-    torch.save(
-        {"fingerprint": fingerprint(run.work), "seconds": time.monotonic() - started, "run": run.state_dict()}, written
-    )
-    written.replace(path_in(workdir))
+    state = {"of": run_of(run.work), "seconds": time.monotonic() - started, "run": run.state_dict()}
+    _write(state, path_in(workdir))
     if run.diary:
         run.diary.write()  # so that it holds each step once, however often a run is taken up
+
+
+def _write(state: Mapping[str, Any], path: Path) -> None:
+    """Under its name there is the one before, or all of this one."""
+    new = path.with_suffix(".new")
+    try:
+        with new.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except (OSError, RuntimeError) as problem:  # torch wraps what the system says
+        new.unlink(missing_ok=True)
+        raise failure(path, problem) from problem
+
+
+def is_kept(request: Request) -> bool:
+    """Whether there is a run to go on with."""
+    return request.workdir is not None and path_in(request.workdir).is_file()
 
 
 def remove(request: Request) -> None:
@@ -49,24 +96,32 @@ def remove(request: Request) -> None:
 
 def restored(work: Work) -> Mapping[str, Any] | None:
     """The run to go on with, and the seconds it took before; if the person wants to and there is one."""
-    workdir = work.request.workdir
-    path = path_in(workdir) if workdir else None
-    if path is None or not path.is_file():
-        if work.request.resume:
-            logger.info("%s: holds no checkpoint; starting from the first step", workdir)
+    request = work.request
+    if request.workdir is None or not is_kept(request):
+        if request.resume:
+            logger.info("%s: holds no checkpoint; starting from the first step", request.workdir)
         return None
-    if not work.request.resume:
+    path = path_in(request.workdir)
+    if not request.resume:
         logger.warning("%s: is of an unfinished run and will be replaced (--resume goes on from it)", path)
         return None
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        is_same = state["fingerprint"] == fingerprint(work)
-    except Exception as problem:  # torch raises several kinds for a damaged file
-        raise RssegError(f"{path}: is damaged", "start anew, without --resume", file=str(path)) from problem
-    if not is_same:
+    state = _read(path)
+    if changed := differences(state["of"], run_of(work)):
         raise RssegError(
-            f"{path}: belongs to a run with other inputs or settings",
-            "repeat that run's options, or start anew without --resume",
+            f"{path}: the run to go on with differs: {changed}",
+            "repeat that run's inputs and options, or start anew without --resume",
             file=str(path),
         )
+    return state
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if set(state) != {"of", "seconds", "run"}:
+            raise ValueError(f"holds {', '.join(state)}")
+    except Exception as problem:  # torch raises several kinds for a damaged file
+        raise RssegError(
+            f"{path}: is no checkpoint of this rsseg, or is damaged", "start anew, without --resume", file=str(path)
+        ) from problem
     return state

@@ -7,11 +7,14 @@ Under the final name there is the old file, nothing, or the complete new one.
 """
 
 import errno
+import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -32,6 +35,21 @@ REASON_CHARACTERS = 200
 # Error numbers of file systems that lack what was asked for, rather than fail at it.
 LACKING = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Look:
+    """At what was written: raises if it is not right, and knows how long looking took."""
+
+    verify: Callable[[Path], None]
+    seconds: float = 0.0
+
+    def __call__(self, finished: Path) -> None:
+        began = time.perf_counter()
+        self.verify(finished)
+        self.seconds += time.perf_counter() - began
+
 
 @contextmanager
 def deliver(
@@ -44,17 +62,18 @@ def deliver(
     expected_bytes: int = 0,
 ) -> Iterator[Path]:
     """A folder to write `target.name` and its sidecars into; all of it moves into place when the block ends well."""
-    inputs = list(inputs)
+    inputs, look = list(inputs), _Look(verify)
     check_target(target, overwrite=overwrite, inputs=inputs, sidecars=sidecars)
     with _staging_folder(target) as staging:
         # Again, now that no other run can be writing: one may have ended a moment ago.
         check_target(target, overwrite=overwrite, inputs=inputs, sidecars=sidecars)
-        with _system_errors(target):
+        with system_errors(target):
             _reserve(staging, expected_bytes)
         yield staging
-        with _system_errors(target):
-            verify(staging / target.name)
-            _move(staging, target, sidecars, verify)
+        with system_errors(target):
+            look(staging / target.name)
+            _move(staging, target, sidecars, look)
+    logger.debug("verified %s in %.3f s", target, look.seconds)
 
 
 def check_target(
@@ -99,16 +118,17 @@ def _staging_path(target: Path) -> Path:
 def _staging_folder(target: Path) -> Iterator[Path]:
     """A hidden folder beside the target, ours alone; what a killed run left in it is thrown away."""
     folder = _staging_path(target)
-    with _system_errors(target):
+    with system_errors(target):
         lock = _lock(folder, target)
     try:
-        with _system_errors(target):
+        with system_errors(target):
             _empty(folder, keep=LOCK)
         yield folder
     finally:
         # Gone before the lock is released: a run that waits at the door finds no folder, and makes its own.
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.release()
+        discard(folder)
+        with suppress(OSError):  # all is delivered or not by now, whatever closing the lock says
+            lock.release()
         if WINDOWS:  # where the lock could not be deleted while it was held
             with suppress(OSError):
                 folder.rmdir()
@@ -130,6 +150,12 @@ def _lock(folder: Path, target: Path) -> FileLock:
             folder.rmdir()
         raise
     return lock
+
+
+def discard(folder: Path) -> None:
+    """Takes a folder away as far as the system lets; what is left, the next run takes."""
+    with suppress(OSError):  # when closing a folder fails, rmtree raises whatever it was told to ignore
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _empty(folder: Path, keep: str) -> None:
@@ -180,45 +206,54 @@ def failure(target: Path, problem: BaseException) -> RssegError:
 
 
 @contextmanager
-def _system_errors(target: Path) -> Iterator[None]:
+def system_errors(target: Path) -> Iterator[None]:
+    """What the system says of writing, as an error that names the output."""
     try:
         yield
     except OSError as problem:
         raise failure(target, problem) from problem
 
 
-def _move(staging: Path, target: Path, sidecars: Sequence[Path], verify: Callable[[Path], None]) -> None:
+def _move(staging: Path, target: Path, sidecars: Sequence[Path], look: _Look) -> None:
     """Everything into place, the main file last; each name changes in one step."""
     beside = [*sidecars, *(target.with_name(target.name + suffix) for suffix in GDAL_SUFFIXES)]
     for path in (*beside, target):
         if (staging / path.name).exists():
             _flush(staging / path.name)
     _refuse_open((target, *beside))
-    for path in beside:
-        # What belonged to the old file goes first: a stale .aux.xml can move the new one elsewhere on Earth.
-        if (staging / path.name).exists():
-            (staging / path.name).replace(path)
-        else:
-            path.unlink(missing_ok=True)
-    _replace_verified(staging, target, verify)
-    if os.name == "posix":
-        _flush_folder(target.parent)
-
-
-def _replace_verified(staging: Path, target: Path, verify: Callable[[Path], None]) -> None:
-    """A last look under the final name; if something is wrong there, what was there before comes back."""
-    before = staging / "before"
-    with suppress(OSError):  # nothing there, or a file system without hard links
-        os.link(target, before)
-    try:
+    with _put_back(staging, (*beside, target)):
+        for path in beside:
+            # What belonged to the old file goes first: a stale .aux.xml can move the new one elsewhere on Earth.
+            if (staging / path.name).exists():
+                (staging / path.name).replace(path)
+            else:
+                path.unlink(missing_ok=True)
         (staging / target.name).replace(target)
-        verify(target)
+        look(target)  # for the last time, under the final name
+        if os.name == "posix":
+            _flush_folder(target.parent)
+
+
+@contextmanager
+def _put_back(staging: Path, paths: Sequence[Path]) -> Iterator[None]:
+    """If something goes wrong in the block, what was under the names before comes back."""
+    new = [path for path in paths if (staging / path.name).exists()]
+    for path in filter(os.path.lexists, paths):
+        with suppress(OSError):  # a file system without hard links
+            os.link(path, _before(staging, path))
+    try:
+        yield
     except BaseException:
-        if before.exists():
-            before.replace(target)
-        elif not (staging / target.name).exists():
-            target.unlink(missing_ok=True)
+        for path in paths:
+            if _before(staging, path).exists():
+                _before(staging, path).replace(path)
+            elif path in new and not (staging / path.name).exists():
+                path.unlink(missing_ok=True)
         raise
+
+
+def _before(staging: Path, path: Path) -> Path:
+    return staging / f"before-{path.name}"
 
 
 def _flush(path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from rsseg_cli.errors import RssegError
 from rsseg_cli.labels import is_vector, split_layer
+from rsseg_cli.raster.files import BESIDE
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import described_classes
 from rsseg_cli.raster.masked import MaskedPixels
@@ -22,6 +23,8 @@ BLOCK_PX = 512
 # date of a series.
 SAMPLED_BLOCKS = 64
 SAMPLED_OF_DATE = 16
+# Of bands, and of files that a VRT lists, so many are shown to people.
+LISTED = 12
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +76,7 @@ def _describe_scene(scene: Scene) -> dict[str, Any]:
         "valid_share_of_any_band": measured.any_band,
         "is_estimate": measured.is_sample,
         "classes": described_classes(scene.path),
+        "lists": [file for file in scene.files if file != scene.path and not file.endswith(BESIDE)],
     }
 
 
@@ -189,7 +193,7 @@ def _dated(scene: Scene, grid: Grid) -> dict[str, Any]:
 
 
 def _describe_vector(text: str) -> dict[str, Any]:
-    from rsseg_cli.vector.labels import list_layers
+    from rsseg_cli.vector.reading import list_layers
 
     path, layer = split_layer(text)
     return {"file": text, "kind": "vector", "layers": list_layers(path, layer)}
@@ -232,9 +236,12 @@ def _scene_lines(found: dict[str, Any]) -> list[str]:
         f"  valid   {_valid_share(found)}",
     ]
     seen = "in the sample " if found["is_estimate"] else ""
-    lines += [f"  band    {number} {_band_line(band, seen)}" for number, band in enumerate(found["bands"][:12], 1)]
-    if len(found["bands"]) > 12:
-        lines.append(f"  band    ... and {len(found['bands']) - 12} more (--json lists all)")
+    lines += [f"  band    {number} {_band_line(band, seen)}" for number, band in enumerate(found["bands"][:LISTED], 1)]
+    if len(found["bands"]) > LISTED:
+        lines.append(f"  band    ... and {len(found['bands']) - LISTED} more (--json lists all)")
+    lines += [f"  lists   {file}" for file in found["lists"][:LISTED]]
+    if len(found["lists"]) > LISTED:
+        lines.append(f"  lists   ... and {len(found['lists']) - LISTED} more (--json lists all)")
     return lines + [f"  class   {c['id']} {c['name']} {c['color']}" for c in found["classes"] or []]
 
 

@@ -4,8 +4,10 @@ import ctypes
 import errno
 import importlib.util
 import logging
+import mmap
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ from pathlib import Path
 
 WINDOWS = os.name == "nt"
 KEEP_VARIABLE = "RSSEG_KEEP_PROJ_DATA"
+# GDAL runs no code that comes with data, whatever other programs have it set to.
+PYTHON_IN_DATA = "GDAL_VRT_ENABLE_PYTHON"
 FOREIGN_VARIABLES = ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GDAL_DRIVER_PATH")
 # GDAL would keep up to 5 % of all memory in decoded blocks; every raster is read once and in order here.
 CACHE_MIB = "32"
@@ -24,6 +28,7 @@ KEPT_BYTES = 2**31 - 1
 MEMORY = Path("/proc/meminfo")
 CONTAINER_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"))
 CONTAINER_CACHE = Path("/sys/fs/cgroup/memory.stat")
+OWN_PAGES, PAGE_BYTES = Path("/proc/self/statm"), mmap.PAGESIZE
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +36,20 @@ logger = logging.getLogger(__name__)
 def prepare() -> None:
     """Keeps foreign data paths away from our wheels, GDAL's memory flat, and its chatter from the person."""
     os.environ.setdefault("GDAL_CACHEMAX", CACHE_MIB)
+    # Threads that wait for each other would keep the processor busy with waiting, and other programs from it: with a
+    # second program at work a step of training then took seven times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # rasterio silences this while it warps, in a list of filters that all threads share: now and then one is too late.
     warnings.filterwarnings("ignore", "Dataset has no geotransform", module=r"rasterio\.warp")
+    os.environ[PYTHON_IN_DATA] = "NO"
     _set_aside_foreign_data()
+
+
+def fill_closed_streams() -> None:
+    """Whoever starts rsseg may have closed some; the next file opened would get the number, and all that is said."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8", closefd=False))
 
 
 def keep_freed_memory() -> None:
@@ -66,10 +82,22 @@ def free_memory() -> int:
     found = re.search(r"MemAvailable:\s+(\d+) kB", _text(MEMORY))
     limit, used = (_text(path).strip() for path in CONTAINER_MEMORY)
     free = [int(found[1]) << 10] if found else []
+    free += _left_by_limit()
     if limit.isdigit() and used.isdigit():  # a container may have less than its machine; without a limit it says "max"
         cached = re.search(r"^inactive_file (\d+)", _text(CONTAINER_CACHE), re.MULTILINE)
         free.append(int(limit) - int(used) + int(cached[1] if cached else 0))
     return min(free, default=2**63 - 1)
+
+
+def _left_by_limit() -> list[int]:
+    """What `ulimit -v` leaves, as it is set on shared machines."""
+    if WINDOWS:
+        return []
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    pages = _text(OWN_PAGES).split()
+    return [] if limit == resource.RLIM_INFINITY or not pages else [max(0, limit - int(pages[0]) * PAGE_BYTES)]
 
 
 def _text(path: Path) -> str:

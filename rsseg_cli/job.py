@@ -35,6 +35,7 @@ class Settings:
     tta: bool = False  # averaged over the tile and its mirror images
     series: SeriesAs | None = None  # dates of a place taken together, for a map a date or one of the place
     shifts: bool = True  # by which the dates of a series lie off each other are estimated, and allowed for
+    passes: int | None = None  # batches at work at the same time; None: what suits the device. The map is the same.
 
     def __post_init__(self) -> None:
         self.tiling_for("", "cpu")

@@ -6,7 +6,6 @@ the journal goes then.
 
 import gzip
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from rsseg_cli.delivery import discard
 from rsseg_cli.errors import RssegError
+from rsseg_cli.sameness import differences
 
 Piece = tuple[Window, dict[str, NDArray[np.uint8]]]  # what a cell stored, by output
 
@@ -35,7 +36,7 @@ class Journal:
         """The row to go on with; 0 for a new journal. A run with other inputs or settings cannot go on."""
         text = json.dumps(run, sort_keys=True, indent=1)
         if resume and self._run.is_file():
-            _refuse_other_run(json.loads(self._run.read_text(encoding="utf-8")), json.loads(text), self.folder)
+            _refuse_other_run(json.loads(self._run.read_text(encoding="utf-8")), run, self.folder)
             self._unfinished.unlink(missing_ok=True)
             return self.finished
         self.remove()
@@ -75,7 +76,7 @@ class Journal:
         return np.asarray(np.load(self._strip(row), allow_pickle=False), np.float16)
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        discard(self.folder)
 
     @property
     def finished(self) -> int:
@@ -100,11 +101,10 @@ class Journal:
         return self.folder / f"strip{row}.npy"
 
 
-def _refuse_other_run(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
-    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-    if changed:
+def _refuse_other_run(before: dict[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    if changed := differences(before, now):
         raise RssegError(
-            f"{folder}: the run to go on with differs in {', '.join(changed)}",
+            f"{folder}: the run to go on with differs: {changed}",
             "repeat its options and inputs, or start anew without --resume",
             file=str(folder),
         )

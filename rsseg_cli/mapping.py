@@ -4,7 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,15 @@ from rsseg_cli.fusing import Forward
 from rsseg_cli.job import Job, Settings
 from rsseg_cli.journal import Journal, Piece
 from rsseg_cli.label_map import LabelMap, Stored, stored
-from rsseg_cli.predict import Cell, Strip, Walk, device_for, open_walk
+from rsseg_cli.memory import memory_told, with_less
+from rsseg_cli.predict import Cell, Strip, Walk, device_for, open_walk, passes_on
 from rsseg_cli.progress import Track, untracked
 from rsseg_cli.raster.align import align
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.raster.series import Series
 from rsseg_cli.raster.verify import gdal_errors
+from rsseg_cli.sameness import FILES, stamps
 from rsseg_cli.tiling import Tiling
 from rsseg_cli.vector.area import Area
 
@@ -46,6 +48,19 @@ def map_scene(
     job: Job, bundle: Bundle, settings: Settings, *, resume: bool = False, track: Track = untracked
 ) -> list[dict[str, Any]]:
     """Writes the map of a scene, or the maps of a series; gives what was written and the area of every class."""
+
+    def less() -> tuple[str, Settings] | None:
+        # A map is made in one way: rows that are finished wait for a run as it was.
+        return None if Journal.beside(job.maps[0].labels).finished else _less(bundle, settings, job.scene)
+
+    def run(settings: Settings) -> list[dict[str, Any]]:
+        with _memory_told(job.scene):
+            return _map_scene(job, bundle, settings, resume, track)
+
+    return with_less(run, settings, less)[1]
+
+
+def _map_scene(job: Job, bundle: Bundle, settings: Settings, resume: bool, track: Track) -> list[dict[str, Any]]:
     view = View.of(job.scene, job.area, _tiling(bundle, settings, job.scene).overlap_px)
     walk = walk_of(view.scene, bundle, settings)
     target = job.maps[0].labels
@@ -86,6 +101,15 @@ def _named(scene: Scene | Series, settings: Settings) -> list[dict[str, Any]]:
 
 def map_array(scene: Scene, area: Area | None, bundle: Bundle, settings: Settings) -> NDArray[np.uint8]:
     """The class ids (y, x) of a scene in memory, or of the bounds of the area."""
+
+    def run(settings: Settings) -> NDArray[np.uint8]:
+        with _memory_told(scene):
+            return _map_array(scene, area, bundle, settings)
+
+    return with_less(run, settings, lambda: _less(bundle, settings, scene))[1]
+
+
+def _map_array(scene: Scene, area: Area | None, bundle: Bundle, settings: Settings) -> NDArray[np.uint8]:
     view = View.of(scene, area, _tiling(bundle, settings, scene).overlap_px)
     labels = np.full(view.grid.shape, UNLABELLED, np.uint8)
     for cell, _ in walk_of(view.scene, bundle, settings).cells():
@@ -93,6 +117,20 @@ def map_array(scene: Scene, area: Area | None, bundle: Bundle, settings: Setting
         if kept is not None:
             labels[kept.window.toslices()] = stored(kept, bundle.card, {"labels"})["labels"]
     return labels
+
+
+def _memory_told(scene: Scene | Series) -> AbstractContextManager[None]:
+    hint = "map with a smaller --tile-px or --batch, or close other programs"
+    return memory_told(scene.path, hint, file=scene.path)
+
+
+def _less(bundle: Bundle, settings: Settings, scene: Scene | Series) -> tuple[str, Settings] | None:
+    """Half the tiles in a batch, and no batch beside another; None where that is how it was."""
+    batch = _tiling(bundle, settings, scene).batch
+    if batch > 1:
+        return f"--batch {batch // 2}", replace(settings, batch=batch // 2, passes=1)
+    at_once = passes_on(device_for(settings.device), settings.passes)
+    return ("one tile at a time", replace(settings, passes=1)) if at_once > 1 else None
 
 
 @dataclass(frozen=True)
@@ -135,7 +173,7 @@ def walk_of(scene: Scene | Series, bundle: Bundle, settings: Settings) -> Walk:
     """The walk through a scene or a series as the settings want it."""
     gsd_m, tiling = settings.gsd_m or bundle.card.gsd_m, _tiling(bundle, settings, scene)
     of_series = (settings.series == "place", settings.shifts)
-    walk = open_walk(scene, bundle, tiling, gsd_m, settings.device, settings.precision, *of_series)
+    walk = open_walk(scene, bundle, tiling, gsd_m, settings.device, settings.precision, *of_series, settings.passes)
     return replace(walk, forward=mirrored_too(walk.forward)) if settings.tta else walk
 
 
@@ -226,16 +264,11 @@ def _run_of(job: Job, bundle: Bundle, settings: Settings) -> dict[str, Any]:
     return {
         "rsseg": __version__,
         "scene": job.scene.path,
-        "size and time of its files": [_stamp(file) for file in job.scene.files],
-        "bands": list(job.scene.names),
-        "model": bundle.digest,
+        FILES: stamps(job.scene.files),
+        "bands": ",".join(job.scene.names),
+        "model": [bundle.digest],
         "temperature": bundle.card.temperature,
-        "settings": asdict(settings),
-        "aoi": job.area.digest if job.area else None,
-        "outputs": [str(path) for outputs in job.maps for path in outputs.paths],
+        "settings": asdict(replace(settings, passes=None)),
+        "aoi": [job.area.digest] if job.area else None,
+        "outputs": ", ".join(str(path) for outputs in job.maps for path in outputs.paths),
     }
-
-
-def _stamp(file: str) -> list[int] | None:
-    path = Path(file)
-    return [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else None

@@ -1,5 +1,6 @@
 """What a model's file says of itself, read without torch: errors in it are found before anything slow begins."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from rsseg_cli.errors import RssegError
 
 FORMAT = 1
 KEY = "rsseg"
+SEAL = "seal"
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -47,12 +49,22 @@ def header_of(path: str, metadata: Mapping[str, str] | None) -> dict[str, Any]:
         header: dict[str, Any] = json.loads(text)
         if header.get("format", 0) > FORMAT:
             raise refusal(path, f"was made by a newer rsseg ({header.get('rsseg')})", "update: pip install -U rsseg")
+        if header.get(SEAL) not in (None, sealed(header)[SEAL]):  # earlier models have none
+            raise refusal(
+                path, "its description is not the one it was saved with: the file is damaged", "copy it again"
+            )
         bands, gsd_m = header["architecture"]["bands"], header["gsd_m"]
     except (AttributeError, KeyError, TypeError, ValueError) as problem:
         raise incomplete(path, problem) from problem
     if not bands or not all(isinstance(band, str) for band in bands) or not isinstance(gsd_m, float | int | None):
         raise incomplete(path, "its bands or its size on the ground")
     return header
+
+
+def sealed(header: Mapping[str, Any]) -> dict[str, Any]:
+    """With a digest of all that it says: a wrong digit of the normalisation maps as readily as a right one."""
+    said = {key: value for key, value in header.items() if key != SEAL}
+    return said | {SEAL: hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()}
 
 
 def incomplete(path: str, problem: object) -> RssegError:

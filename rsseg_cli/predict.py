@@ -249,6 +249,7 @@ def open_walk(
     precision: str = "auto",
     as_place: bool = False,
     shifts: bool = True,
+    passes: int | None = None,
 ) -> Walk:
     """The walk of a model through a scene or a series, seen at `gsd_m` metres a pixel."""
     device = device_for(device)
@@ -261,7 +262,7 @@ def open_walk(
         fusing = Fusing(fusion, scene.days, as_place, bundle.card.temperature, _shifts(scene) if shifts else None)
         classes *= 1 if as_place else len(scene.scenes)
     forward = forward_of(network, device, choose_precision(precision, device), _zoom(scene, gsd_m))
-    return Walk(scene, bundle.card.normalisation, forward, classes, tiling, passes_at_once(device), fusing)
+    return Walk(scene, bundle.card.normalisation, forward, classes, tiling, passes_on(device, passes), fusing)
 
 
 def _shifts(series: Series) -> NDArray[np.float32]:
@@ -274,6 +275,11 @@ def _shifts(series: Series) -> NDArray[np.float32]:
             farthest,
         )
     return series.shifts
+
+
+def passes_on(device: str, wanted: int | None) -> int:
+    """Batches at work at the same time: what is wanted, or what suits the device."""
+    return passes_at_once(device) if wanted is None else wanted
 
 
 def device_for(wanted: str) -> str:

@@ -15,7 +15,7 @@ from rsseg_cli.job import Job, Outputs, Precision, SeriesAs, Settings
 from rsseg_cli.model_file import read_card
 from rsseg_cli.progress import Track, untracked
 from rsseg_cli.raster.bands import listed, matched
-from rsseg_cli.raster.dataset import is_local
+from rsseg_cli.raster.files import is_local
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.raster.series import Series, find_series, groups_of
 from rsseg_cli.raster.sources import is_band_files, list_scenes, open_mosaic

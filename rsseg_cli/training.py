@@ -44,6 +44,10 @@ SETTLING, SETTLING_CROPS = 8, 20_000_000
 FEW_STEPS = 50
 # Where crops of the second stage are numbered from, so that they are others.
 OTHER_CROPS = 10_000_000
+# Before the names of settings that are of the first stage, in which a model of the source alone is learned.
+OF_SOURCE = "source."
+# Of a rate that was too fast, what is worth a try.
+SLOWER = 0.25
 
 logger = logging.getLogger(__name__)
 
@@ -132,11 +136,16 @@ class Work:
         try:
             yield from optimise(adapter, lambda step: drawer(step).to(self.device), steps, crops.seed, first)
         except FloatingPointError as problem:
-            raise RssegError(
-                f"training failed: {problem}", "learn more slowly: --set learning_rate=0.0005"
-            ) from problem
+            raise RssegError(f"{self.stages[number].method} failed: {problem}", self._slower(number)) from problem
         finally:
             drawer.close()
+
+    def _slower(self, number: int) -> str:
+        """What to do where a stage learned too fast. Nothing of that is in the checkpoint."""
+        name = "learning_rate" if number == len(self.stages) - 1 else f"{OF_SOURCE}learning_rate"
+        rate, workdir = SLOWER * self.stages[number].settings.learning_rate, self.request.workdir
+        anew = f", from the first step; {workdir} holds what was sound before" if workdir else ""
+        return f"learn more slowly: --set {name}={rate:.2g}{anew}"
 
     def _draw(self, number: int, match: str) -> Callable[[int], Any]:
         crops = self.request.crops
@@ -195,7 +204,7 @@ class Work:
         *earlier, last = zip(self.stages, pace.steps, strict=True)
         own = {"steps": last[1]} | asdict(self.request.crops) | asdict(last[0].settings)
         return own | {
-            f"source.{name}": value
+            f"{OF_SOURCE}{name}": value
             for stage, steps in earlier
             for name, value in ({"steps": steps} | asdict(stage.settings)).items()
         }

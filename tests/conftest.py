@@ -20,8 +20,14 @@ HALF_METRE = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
 
 MakeRaster = Callable[..., Path]
 
-# With --import-mode=importlib tests have no package to import from; `faults` holds what the fault tests share.
+# With --import-mode=importlib tests have no package to import from; `broken` holds what the fault tests share.
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def thorough() -> bool:
+    """Whether fault tests take all points where things can break, rather than a few: RSSEG_ALL_FAULTS=1."""
+    return bool(os.environ.get("RSSEG_ALL_FAULTS"))
 
 
 @pytest.fixture
@@ -75,7 +81,7 @@ def rsseg(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture(scope="session")
 def processes() -> Iterator[object]:
     pytest.importorskip("resource", reason="needs POSIX processes")
-    from faults import Processes
+    from broken import Processes
 
     running = Processes()
     yield running

@@ -249,16 +249,20 @@ def interrupted(plan, tmp_path: Path, monkeypatch) -> Request:
 
 
 def test_a_checkpoint_of_another_run_is_refused(interrupted: Request, plan, tmp_path: Path) -> None:
-    for changed in ({"settings": {"learning_rate": 0.5}}, {"steps": 7}, {"head": "uper"}):
+    for changed, told in (
+        ({"settings": {"learning_rate": 0.5}}, "learning_rate was 0.002, is 0.5$"),
+        ({"steps": 7}, "steps was 6, is 7$"),
+        ({"head": "uper"}, "head was all-mlp, is uper$"),
+    ):
         other = replace(interrupted, resume=True, **changed)
-        with pytest.raises(RssegError, match="belongs to a run with other inputs or settings"):
+        with pytest.raises(RssegError, match=f"checkpoint.pt: the run to go on with differs: {told}"):
             adapt(other, plan, tmp_path / "m.safetensors")
 
 
 def test_a_damaged_checkpoint_is_refused(interrupted: Request, plan, tmp_path: Path) -> None:
     checkpoint = tmp_path / "work" / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
-    with pytest.raises(RssegError, match="is damaged"):
+    with pytest.raises(RssegError, match=r"checkpoint\.pt: .*is damaged"):
         adapt(replace(interrupted, resume=True), plan, tmp_path / "m.safetensors")
 
 

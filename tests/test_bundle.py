@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from rsseg_cli.bundle import Card, load_bundle, save_bundle
 from rsseg_cli.classes import ClassScheme
 from rsseg_cli.errors import RssegError
-from rsseg_cli.model_file import read_card
+from rsseg_cli.model_file import SEAL, read_card, sealed
 from rsseg_cli.normalisation import Normalisation
 
 
@@ -36,13 +36,13 @@ def saved(tmp_path: Path, card: Card) -> Path:
     return path
 
 
-def rewritten(path: Path, change: object) -> Path:
+def rewritten(path: Path, change: object, reseal: bool = True) -> Path:
     """The file with its header or tensors changed."""
     with safe_open(path, "pt") as file:
         header = json.loads(file.metadata()["rsseg"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     change(header, tensors)
-    save_file(tensors, path, metadata={"rsseg": json.dumps(header)})
+    save_file(tensors, path, metadata={"rsseg": json.dumps(sealed(header) if reseal else header)})
     return path
 
 
@@ -129,3 +129,11 @@ def test_an_encoder_that_needs_what_is_not_installed(saved: Path, monkeypatch: p
     with pytest.raises(RssegError, match="needs the package transformers") as refused:
         load_bundle(rewritten(saved, with_other_encoder))
     assert "rsseg[encoders]" in refused.value.hint
+
+
+def test_a_description_that_was_changed_is_refused_and_one_without_a_seal_is_read(saved: Path) -> None:
+    digest = load_bundle(saved).digest
+    assert load_bundle(rewritten(saved, lambda header, _: header.pop(SEAL), reseal=False)).digest == digest
+    sealed_again = rewritten(saved, lambda header, _: None)
+    with pytest.raises(RssegError, match="its description is not the one it was saved with"):
+        load_bundle(rewritten(sealed_again, lambda header, _: header.update(gsd_m=0.6), reseal=False))

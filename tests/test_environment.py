@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,20 @@ def test_a_container_may_have_less_and_its_cache_counts_as_free(system: Path) ->
     assert free_memory() == 100
     (system / "stat").write_text("anon 1\ninactive_file 300\n")
     assert free_memory() == 400
+
+
+def test_a_limit_for_the_process_leaves_less(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    (system / "meminfo").write_text("MemAvailable:    2048 kB\n")
+    (system / "statm").write_text("100 7 7 7\n")
+    monkeypatch.setattr(environment, "OWN_PAGES", system / "statm")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100 * environment.PAGE_BYTES + 5000, resource.RLIM_INFINITY))
+    assert free_memory() == 5000
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (50 * environment.PAGE_BYTES, resource.RLIM_INFINITY))
+    assert free_memory() == 0
+
+
+def test_no_code_in_data_whatever_other_programs_want(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GDAL_VRT_ENABLE_PYTHON", "YES")
+    environment.prepare()
+    assert os.environ["GDAL_VRT_ENABLE_PYTHON"] == "NO"

@@ -13,7 +13,7 @@ OUTER = ("rsseg_cli.app", "rsseg_cli.commands", "rsseg_cli.console")
 BRIDGES = (
     *("bundle.py", "patches.py", "predict.py", "fusing.py"),
     *("adaptation.py", "beginning.py", "methods.py", "training.py", "checkpoint.py", "selection.py", "calibration.py"),
-    "teachers.py",
+    *("teachers.py", "memory.py"),
     *("features.py", "levels.py", "optimised.py", "paper.py"),
 )
 

@@ -17,7 +17,7 @@ from rsseg_cli.delivery import deliver
 from rsseg_cli.environment import to_a_reader
 from rsseg_cli.errors import RssegError
 from rsseg_cli.labels import is_vector, split_layer
-from rsseg_cli.raster.dataset import is_local
+from rsseg_cli.raster.files import is_local
 from rsseg_cli.raster.sources import is_band_files, list_scenes
 from rsseg_cli.vector.districts import _split_field
 

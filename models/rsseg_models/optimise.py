@@ -4,6 +4,7 @@ A step depends on its number and on the state before it, and on nothing else: ba
 by the number. So a run that goes on from a checkpoint ends with the same weights as one that was never interrupted.
 """
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -75,14 +76,16 @@ class OfParts(ABC):
 def optimise(
     adapter: Adapter[Seen], draw: Callable[[int], Seen], steps: int, seed: int, first_step: int = 0
 ) -> Iterator[Report]:
-    """Steps `first_step` to `steps`, a report after each."""
+    """Steps `first_step` to `steps`, a report after each that left the network sound."""
     for number in range(first_step, steps):
         started = time.perf_counter()
         torch.manual_seed(seed * SEED_STRIDE + number)
         losses = adapter.step(draw(number), number)
         values = {name: float(value) for name, value in losses.items()}
-        if not all(map(_is_number, values.values())):
+        if not all(map(math.isfinite, values.values())):
             raise FloatingPointError(f"a loss is no number any more at step {number + 1}: {values}")
+        if not _is_sound(adapter.network):
+            raise FloatingPointError(f"a weight is no number any more at step {number + 1}")
         yield Report(number + 1, values, time.perf_counter() - started)
 
 
@@ -97,8 +100,11 @@ def typical_seconds(reports: Iterable[Report], enough_s: float) -> float:
     return median(taken)
 
 
-def _is_number(value: float) -> bool:
-    return value == value and abs(value) != float("inf")
+@torch.no_grad()
+def _is_sound(network: nn.Module) -> bool:
+    """Whether all weights, and all that norms remember, are numbers; in one pass, which a step does not notice."""
+    values = [value for value in network.state_dict().values() if value.is_floating_point()]
+    return math.isfinite(nn.utils.get_total_norm(values, math.inf))
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,9 @@ class Descent:
             group["lr"] = rate * self.schedule.factor(number)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_([p for g in self.optimiser.param_groups for p in g["params"]], self.clip)
+        length = nn.utils.clip_grad_norm_([p for g in self.optimiser.param_groups for p in g["params"]], self.clip)
+        if not math.isfinite(length):  # one step along it would leave nothing of what was learned
+            raise FloatingPointError(f"a gradient is no number any more at step {number + 1}")
         self.optimiser.step()
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from rsseg_models.change_features import Extractor, open_extractor
 from rsseg_models.loading import open_weights
 
@@ -13,9 +12,12 @@ from rsseg_cli.bundle import in_words
 from rsseg_cli.change.methods import Choice
 from rsseg_cli.change.pair import Pair
 from rsseg_cli.errors import RssegError
+from rsseg_cli.memory import memory_told
 
 # Random by nature; nobody misses weights of it.
 WITHOUT_WEIGHTS = "random"
+# Of a rate that was too fast, what is worth a try.
+SLOWER = 0.25
 
 logger = logging.getLogger(__name__)
 
@@ -39,15 +41,12 @@ def open_features(choice: Choice, bands: Sequence[str]) -> Extractor | None:
 
 
 @contextmanager
-def failures(pair: Pair, device: str) -> Iterator[None]:
+def failures(pair: Pair, device: str, learning_rate: float) -> Iterator[None]:
     """What goes wrong on the way, as what a person can put right."""
+    hint = "compare a smaller area: --aoi; or use --device cpu" if device != "cpu" else "compare a smaller area: --aoi"
     try:
-        yield
+        with memory_told(f"{pair.grid.width} x {pair.grid.height} pixels on {device}", hint):
+            yield
     except FloatingPointError as problem:
-        raise RssegError(f"optimising failed: {problem}", "learn more slowly: --set learning_rate=0.0001") from problem
-    except torch.OutOfMemoryError as problem:
-        raise RssegError(
-            f"{pair.grid.width} x {pair.grid.height} pixels are too many for the memory of {device}",
-            "use --device cpu, or a smaller area",
-            kind="environment",
-        ) from problem
+        slower = f"learn more slowly: --set learning_rate={SLOWER * learning_rate:.2g}"
+        raise RssegError(f"optimising failed: {problem}", slower) from problem

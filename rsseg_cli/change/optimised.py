@@ -108,7 +108,7 @@ def fit_optimised(choice: Choice, pair: Pair, track: Track = untracked) -> Detec
     base = fit_distance(pair, seed=choice.seed, track=track)
     levels = open_levels(choice, pair, base, device)
     drawn = draw(pair, levels, settings.known_share, choice.seed, track)
-    with failures(pair, device):
+    with failures(pair, device, settings.learning_rate):
         learned = learn(sample_of(drawn, device), settings, choice.seed, lambda: time.monotonic() > deadline)
     weights = Weights.of(learned.network)
     fusion = Fusion.of(drawn.real.classical, weights.logits(drawn.real.levels.T), settings.trust)

@@ -67,7 +67,7 @@ def fit_paper(choice: Choice, pair: Pair, track: Track = untracked) -> Detector:
     settings, device = settings_of(choice), device_for(choice.device)
     _check_size(pair, settings)
     features = _features(choice, pair)
-    with failures(pair, device):
+    with failures(pair, device, settings.learning_rate):
         network = begin(pair, features, settings, choice.seed, device)
         reports = optimise(network, lambda number: network.scene, settings.steps, choice.seed)
         steps = _optimised(in_time(reports, deadline), settings.steps, track)

@@ -18,6 +18,7 @@ from rsseg_cli.journal import Journal
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.raster.tiles import blocks
 from rsseg_cli.raster.verify import gdal_errors
+from rsseg_cli.sameness import FILES, stamps
 
 if TYPE_CHECKING:
     from rsseg_cli.change.detection import Request
@@ -73,22 +74,17 @@ def run_of(request: "Request", pair: Pair) -> dict[str, Any]:
         "rsseg": __version__,
         "before": _content(request.before),
         "after": _content(request.after),
-        "size and time of the inputs": [_stamp(file) for file in (*pair.files, *others) if file is not None],
+        FILES: stamps(file for file in (*pair.files, *others) if file is not None),
         **{name.replace("_", "-"): str(value) if isinstance(value, Path) else value for name, value in said.items()},
-        "aoi": pair.area.digest if pair.area else None,
+        "aoi": [pair.area.digest] if pair.area else None,
     }
 
 
-def _content(date: str | Scene) -> str:
+def _content(date: str | Scene) -> str | list[str]:
     """The name of a file; of an array, which has none, a digest."""
     if isinstance(date, str):
         return date
     digest = hashlib.sha256(f"{date.grid} {date.bands}".encode())
     for window in blocks(date.grid, READ_PX):
         digest.update(date.values(window).tobytes())
-    return digest.hexdigest()
-
-
-def _stamp(file: str) -> list[int] | None:
-    path = Path(file)
-    return [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else None
+    return [digest.hexdigest()]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from rsseg_cli.console import Console, ProgressStyle
+from rsseg_cli.environment import free_memory, prepare
 from rsseg_cli.errors import RssegError, Terminated
 
 OUTPUT_PANEL = "What you see"
@@ -111,11 +112,15 @@ def with_console(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _run(command: Callable[..., None], console: Console, values: dict[str, Any]) -> None:
+    prepare()  # before anything imports GDAL
     try:
         command(**values, console=console)
     except RssegError as error:
         console.fail(error)
         raise typer.Exit(1) from error
+    except MemoryError as problem:
+        console.fail(_out_of_memory())
+        raise typer.Exit(1) from problem
     except BrokenPipeError:
         raise  # whoever read our output has gone
     except OSError as problem:
@@ -133,3 +138,11 @@ def _run(command: Callable[..., None], console: Console, values: dict[str, Any])
         word, code = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
         console.fail(RssegError(word, "unfinished outputs were removed; run the command again", kind="stopped"))
         raise typer.Exit(code) from stop
+
+
+def _out_of_memory() -> RssegError:
+    return RssegError(
+        f"not enough memory: {free_memory() >> 20} MiB are free",
+        "close other programs, or give a part of the input, cut out with gdal_translate -srcwin",
+        kind="environment",
+    )

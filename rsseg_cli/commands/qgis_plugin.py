@@ -10,7 +10,7 @@ import typer
 from rsseg_cli import __version__
 from rsseg_cli.commands.options import Overwrite, with_console
 from rsseg_cli.console import Console
-from rsseg_cli.delivery import deliver
+from rsseg_cli.delivery import deliver, system_errors
 from rsseg_cli.errors import RssegError
 
 PLUGIN = Path(__file__).parent.parent / "qgis"
@@ -46,7 +46,7 @@ def qgis_plugin(
         if not is_whole:
             raise RssegError(f"{output}: could not be written", "try again, in another folder", kind="output")
 
-    with deliver(output, verify, overwrite=overwrite) as folder:
+    with deliver(output, verify, overwrite=overwrite) as folder, system_errors(output):
         _pack(files, folder / output.name)
     logger.info("%s", HOW)
     names = [f"{FOLDER}/{path.name}" for path in files]

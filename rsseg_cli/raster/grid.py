@@ -8,9 +8,12 @@ import numpy as np
 import pyproj
 from affine import Affine
 from numpy.typing import NDArray
+from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
+
+from rsseg_cli.errors import RssegError
 
 # A projection whose ground scale is within this of the true one keeps its nominal pixel size
 # (UTM: 0.5 m stays 0.5 m); beyond it the ellipsoid decides (Web Mercator at 60 degrees: half).
@@ -80,15 +83,29 @@ class Grid:
         if self.crs is None:
             return None
         measured = self._measured_m()
-        if not self.crs.is_projected:
+        if self.crs.is_geographic:
             return measured
-        unit_m = float(self.crs.linear_units_factor[1])
-        across, down = (size * unit_m for size in self.pixel_size)
+        across, down = (size * self._unit_m for size in self.pixel_size)
         if measured is None or abs(math.sqrt(measured[0] * measured[1] / (across * down)) - 1) < SCALE_TOLERANCE:
             return across, down
         return measured
 
+    @property
+    def _unit_m(self) -> float:
+        assert self.crs is not None
+        if self.crs.is_projected:
+            return float(self.crs.linear_units_factor[1])
+        axes = pyproj.CRS.from_wkt(self.crs.to_wkt()).axis_info
+        return float(axes[0].unit_conversion_factor) if axes else 1.0
+
+    @property
+    def is_on_earth(self) -> bool:
+        """Whether the CRS says where; that of a building site has metres, and its origin anywhere."""
+        return self.crs is not None and (self.crs.is_projected or self.crs.is_geographic)
+
     def _measured_m(self) -> tuple[float, float] | None:
+        if not self.is_on_earth:
+            return None
         row, col = self.height / 2, self.width / 2
         points = [self.transform @ p for p in ((col - 0.5, row), (col + 0.5, row), (col, row - 0.5), (col, row + 0.5))]
         xs, ys = zip(*points, strict=True)
@@ -103,10 +120,10 @@ class Grid:
         if self.crs is None:
             return np.ones(self.height)
         nominal = abs(self.transform.determinant)
-        if self.crs.is_projected:
+        if not self.crs.is_geographic:
             across, down = self.pixel_size
-            if math.isclose((self.gsd_m or 0) ** 2, across * down * float(self.crs.linear_units_factor[1]) ** 2):
-                return np.full(self.height, nominal * float(self.crs.linear_units_factor[1]) ** 2)
+            if math.isclose((self.gsd_m or 0) ** 2, across * down * self._unit_m**2):
+                return np.full(self.height, nominal * self._unit_m**2)
         # Area changes slowly from row to row: a few rows are measured, the others lie between.
         rows = np.unique(np.linspace(0, self.height - 1, min(self.height, AREA_SAMPLES)).astype(int))
         return np.interp(np.arange(self.height), rows, [self._measured_area_m2(row) for row in rows])
@@ -182,7 +199,14 @@ def apply(
 @lru_cache(maxsize=64)
 def transformer(source: CRS, target: CRS) -> pyproj.Transformer:
     """From one CRS to another, x before y whatever the authority says."""
-    return pyproj.Transformer.from_crs(source.to_wkt(), target.to_wkt(), always_xy=True)
+    try:
+        return pyproj.Transformer.from_crs(source.to_wkt(), target.to_wkt(), always_xy=True)
+    except ProjError as problem:
+        names = " to ".join(pyproj.CRS(crs.to_wkt()).name for crs in (source, target))
+        raise RssegError(
+            f"no way leads from the coordinate system {names}",
+            "if both are the same in truth, say so in the file: gdal_edit.py -a_srs EPSG:...; else warp it: gdalwarp",
+        ) from problem
 
 
 def to_lonlat(crs: CRS) -> pyproj.Transformer:

@@ -23,7 +23,8 @@ from rsseg_cli.class_files import read_classes
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.align import align
-from rsseg_cli.raster.dataset import is_local, open_raster, read_window
+from rsseg_cli.raster.dataset import open_raster, read_window
+from rsseg_cli.raster.files import Stamp, is_local, refuse_changed, stamps_of
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.scene import Band, Scene
 from rsseg_cli.raster.tiles import blocks
@@ -67,10 +68,12 @@ class RasterIds:
     scheme: ClassScheme
     indexes: tuple[int, ...]  # one band of numbers, or three of colours
     unlabelled: tuple[int, ...]  # values that mean 'no label' though the file does not say so
+    stamps: tuple[Stamp, ...] = ()  # of the files as they were when the map was opened
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         with open_raster(self.path) as dataset:
             values, missing = _read_values(dataset, self.indexes, window)
+        refuse_changed(self.stamps)
         if self.unlabelled:
             missing |= np.isin(values, self.unlabelled)
         return self.scheme.to_ids(values, missing, self.path)
@@ -114,6 +117,7 @@ def open_label_raster(path: str, classes: ClassScheme | None = None) -> Labels:
     with open_raster(path) as dataset:
         indexes = _label_bands(path, dataset)
         grid = Grid.of(dataset)
+        stamps = stamps_of(dataset.files)
         scheme = classes or _tagged(dataset)
         if scheme is not None:
             values = [value for c in scheme.classes for value in c.values]
@@ -130,7 +134,7 @@ def open_label_raster(path: str, classes: ClassScheme | None = None) -> Labels:
                 )
     if not scheme.classes:
         logger.warning("%s: no pixel is labelled", path)
-    return Labels(path, grid, scheme, RasterIds(path, scheme, indexes, unlabelled))
+    return Labels(path, grid, scheme, RasterIds(path, scheme, indexes, unlabelled, stamps))
 
 
 def align_labels(labels: Labels, grid: Grid) -> Labels:
@@ -157,7 +161,7 @@ def _label_bands(path: str, dataset: DatasetReader) -> tuple[int, ...]:
         )
     alpha = alpha_index(dataset)
     indexes = tuple(index for index in dataset.indexes if index != alpha or dataset.count == 1)
-    eight_bit = all(dataset.dtypes[index - 1] == "uint8" for index in indexes)
+    eight_bit = set(dataset.dtypes) == {"uint8"}
     if len(indexes) == 1 or (len(indexes) == 3 and eight_bit):
         return indexes
     raise RssegError(

@@ -1,6 +1,7 @@
 """Scene: a raster on disk seen as named bands on a Grid. It holds no pixels, it reads them."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,8 +13,9 @@ from rasterio.warp import transform as warp_points
 from rasterio.windows import Window
 
 from rsseg_cli.errors import RssegError
-from rsseg_cli.raster.dataset import is_local, open_raster, read_window
+from rsseg_cli.raster.dataset import open_raster, read_window
 from rsseg_cli.raster.dates import date_of
+from rsseg_cli.raster.files import Stamp, is_local, refuse_changed, stamps_of
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.validity import (
     alpha_index,
@@ -112,6 +114,7 @@ class FilePixels:
     bands: tuple[Band, ...]
     indexes: tuple[int, ...]  # GDAL's band numbers, from 1
     alpha: int | None  # number of the band that masks the others
+    stamps: tuple[Stamp, ...] = ()  # of the files as they were when the scene was opened
 
     def read(self, window: Window, bands: Sequence[int]) -> NDArray[np.float32]:
         chosen = [self.bands[at] for at in bands]
@@ -119,6 +122,7 @@ class FilePixels:
         with open_raster(self.path) as dataset:
             raw = _read_bands(dataset, indexes, window)
             masked = missing_by_mask(dataset, indexes, window, self.alpha)
+        refuse_changed(self.stamps)
         values = measurements(raw, chosen)
         if masked is not None:
             values[np.broadcast_to(masked, values.shape)] = np.nan
@@ -139,7 +143,8 @@ def measurements(raw: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.float32
 
 def _read_bands(dataset: DatasetReader, indexes: Sequence[int], window: Window) -> NDArray[Any]:
     """Bands as stored; of a VRT that mixes types, in a type that holds them all."""
-    if len({dataset.dtypes[index - 1] for index in indexes}) == 1:
+    dtypes = dataset.dtypes  # what rasterio tells of all bands, it collects anew each time
+    if len({dtypes[index - 1] for index in indexes}) == 1:
         return read_window(dataset, list(indexes), window)
     return np.concatenate([read_window(dataset, [index], window) for index in indexes])
 
@@ -154,23 +159,16 @@ def open_file(path: str, alpha: str = "auto") -> Scene:
         mask = _mask_band(path, dataset, alpha)
         indexes = tuple(index for index in dataset.indexes if index != mask)
         names = _band_names(dataset, indexes)
-        bands = tuple(
-            Band(
-                name,
-                dataset.dtypes[index - 1],
-                dataset.nodatavals[index - 1],
-                dataset.scales[index - 1],
-                dataset.offsets[index - 1],
-            )
-            for name, index in zip(names, indexes, strict=True)
-        )
+        stored = list(zip(dataset.dtypes, dataset.nodatavals, dataset.scales, dataset.offsets, strict=True))
+        bands = tuple(Band(name, *stored[index - 1]) for name, index in zip(names, indexes, strict=True))
         date = date_of(path, dataset.tags() | dataset.tags(ns="IMAGERY"))
         files = tuple(dataset.files) if is_local(path) else ()  # of a VRT, all it lists; elsewhere that may take long
     if grid.crs is None:
         logger.info(
             "%s: has no coordinate system; sizes and areas are in pixels", path, extra={"topic": "no coordinate system"}
         )
-    return Scene(path, grid, bands, FilePixels(path, bands, indexes, mask), date, files=files or (path,))
+    pixels = FilePixels(path, bands, indexes, mask, stamps_of(files))
+    return Scene(path, grid, bands, pixels, date, files=files or (path,))
 
 
 def _mask_band(path: str, dataset: DatasetReader, alpha: str) -> int | None:
@@ -204,14 +202,15 @@ def _mask_band(path: str, dataset: DatasetReader, alpha: str) -> int | None:
 
 def _band_names(dataset: DatasetReader, indexes: Sequence[int]) -> list[str]:
     """Description, else colour, else number; a name that stands twice gives way to the number."""
-    kinds = color_interpretation(dataset)
+    kinds, descriptions = color_interpretation(dataset), dataset.descriptions
     names = []
     for index in indexes:
         kind = kinds[index - 1]
         color = kind if kind in COLORS and kind != "alpha" else ""
-        names.append((dataset.descriptions[index - 1] or "").strip() or color or str(index))
+        names.append((descriptions[index - 1] or "").strip() or color or str(index))
+    count = Counter(names)
     return [
-        name if names.count(name) == 1 and "," not in name and "=" not in name else str(index)
+        name if count[name] == 1 and "," not in name and "=" not in name else str(index)
         for name, index in zip(names, indexes, strict=True)
     ]
 
@@ -240,7 +239,7 @@ def _refuse_unusable(path: str, dataset: DatasetReader) -> None:
     if dataset.count == 0:
         names = "\n       ".join(dataset.subdatasets[:5])
         raise RssegError(f"{path}: holds several rasters and none of its own", f"name one of them: {names}", file=path)
-    if complex_bands := [i for i in dataset.indexes if dataset.dtypes[i - 1].startswith("complex")]:
+    if complex_bands := [i for i, dtype in enumerate(dataset.dtypes, 1) if dtype.startswith("complex")]:
         raise RssegError(
             f"{path}: band {complex_bands[0]} holds complex numbers ({dataset.dtypes[0]})",
             "make an amplitude image first, for example with: "

@@ -18,8 +18,8 @@ from rasterio.windows import Window
 from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.align import align
 from rsseg_cli.raster.bands import listed, matched
-from rsseg_cli.raster.dataset import is_local
 from rsseg_cli.raster.dates import day_of
+from rsseg_cli.raster.files import is_local
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.mosaic import joint_grid, place_on
 from rsseg_cli.raster.scene import Band, Scene

@@ -13,7 +13,7 @@ from rasterio.windows import Window
 
 from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.align import align
-from rsseg_cli.raster.dataset import is_local
+from rsseg_cli.raster.files import is_local
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.masked import without
 from rsseg_cli.raster.mosaic import joint_grid

@@ -45,7 +45,8 @@ def missing_by_mask(
     """Missing by the file's mask, (1 or band, y, x); None if it has none."""
     if alpha is not None:
         return np.asarray(read_window(dataset, [alpha], window) == 0)
-    if not any(_has_mask(dataset, index) for index in indexes):
+    flags = dataset.mask_flag_enums
+    if not any(_is_mask(flags[index - 1]) for index in indexes):
         return None
     return np.asarray(dataset.read_masks(indexes, window=window) == 0)
 
@@ -70,19 +71,15 @@ def is_mask_like(dataset: DatasetReader, index: int) -> bool:
 
 
 def color_interpretation(dataset: DatasetReader) -> list[str]:
-    """Names such as red or alpha; 'undefined' for the newer ones that rasterio cannot name."""
-    names = []
-    for index in dataset.indexes:
-        try:
-            names.append(ColorInterp(dataset.colorinterp[index - 1]).name)
-        except ValueError:
-            names.append("undefined")
-    return names
+    """Names such as red or alpha; all 'undefined' where one is newer than rasterio, which names none of them then."""
+    try:
+        return [ColorInterp(kind).name for kind in dataset.colorinterp]
+    except ValueError:
+        return ["undefined"] * dataset.count
 
 
-def _has_mask(dataset: DatasetReader, index: int) -> bool:
+def _is_mask(flags: Sequence[MaskFlags]) -> bool:
     """An internal or external mask, as opposed to a nodata value or an alpha band."""
-    flags = dataset.mask_flag_enums[index - 1]
     return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
 
 

@@ -95,13 +95,16 @@ def create_raster(
     expected = int(size * (LABEL_BYTES_PX if layout.scheme else VALUE_BYTES_PX))
     style = [path.with_suffix(".qml")] if layout.scheme else []
 
+    options = {name.upper(): value for name, value in (options or {}).items()}
+
     def verify(finished: Path) -> None:
         verify_raster(finished, grid, layout, path)
+        if finished != path:  # pixels once: what comes after is a change of name
+            verify_pixels(finished, writer.checksums, _keeps_values(layout, options), path)
 
-    options = {name.upper(): value for name, value in (options or {}).items()}
     with deliver(path, verify, overwrite=overwrite, inputs=inputs, sidecars=style, expected_bytes=expected) as folder:
         _try_out(folder / "trial.tif", grid, layout, options, path)
-        with _checked_cog(folder / path.name, grid, layout, options, path) as writer:
+        with _cog(folder / path.name, grid, layout, options, path) as writer:
             yield writer
         if layout.scheme:
             with gdal_errors(path):
@@ -131,10 +134,8 @@ def creation_options(pairs: Sequence[str] | None) -> dict[str, str]:
 
 
 @contextmanager
-def _checked_cog(
-    file: Path, grid: Grid, layout: Layout, options: Mapping[str, str], target: Path
-) -> Iterator[RasterWriter]:
-    """Windows in any order, then a cloud-optimised GeoTIFF of them whose pixels are read back."""
+def _cog(file: Path, grid: Grid, layout: Layout, options: Mapping[str, str], target: Path) -> Iterator[RasterWriter]:
+    """Windows in any order, then a cloud-optimised GeoTIFF of them."""
     blocks = file.with_name(f"blocks-{file.name}")
     with gdal_errors(target), georeference_optional():
         dataset = rasterio.open(blocks, "w", **_profile(grid, layout))
@@ -150,8 +151,12 @@ def _checked_cog(
     with gdal_errors(target), georeference_optional():
         _finish(blocks, file, layout, options)
         blocks.unlink()
+
+
+def _keeps_values(layout: Layout, options: Mapping[str, str]) -> bool:
+    """Whether what is read back must be what was written."""
     lossy = "NBITS" in options or options.get("COMPRESS", "").upper().startswith(LOSSY)
-    verify_pixels(file, writer.checksums, layout.scheme is not None or not lossy, target)
+    return layout.scheme is not None or not lossy
 
 
 def _try_out(file: Path, grid: Grid, layout: Layout, options: Mapping[str, str], target: Path) -> None:
@@ -160,9 +165,10 @@ def _try_out(file: Path, grid: Grid, layout: Layout, options: Mapping[str, str],
     empty = np.full((len(layout.bands), *small.shape), layout.nodata or 0, layout.dtype)
     try:
         _check_block_size(options, target)
-        with _complaints() as complaints, _checked_cog(file, small, layout, options, target) as writer:
+        with _complaints() as complaints, _cog(file, small, layout, options, target) as writer:
             writer.write(empty, small.window)
         verify_raster(file, small, layout, target)
+        verify_pixels(file, writer.checksums, _keeps_values(layout, options), target)
         told = [text for text in complaints if any(name in text for name in options)]
         if told:  # GDAL leaves the option away and goes on
             raise RssegError(f"{target}: {told[0]}", "")

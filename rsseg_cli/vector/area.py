@@ -34,8 +34,9 @@ def open_area(text: str, scene: Scene) -> Area:
     import numpy as np
     import shapely
 
-    from rsseg_cli.vector.labels import PolygonIds, polygons_among, read_polygons
+    from rsseg_cli.vector.labels import PolygonIds, polygons_among
     from rsseg_cli.vector.placing import in_pixels
+    from rsseg_cli.vector.reading import read_polygons
 
     frame = read_polygons(text)
     frame = frame[polygons_among(frame)]

@@ -82,7 +82,8 @@ def _split_field(text: str) -> tuple[str, str]:
 
 def _named_polygons(source: str, field: str) -> "geopandas.GeoDataFrame":
     """The polygons with a name, as text."""
-    from rsseg_cli.vector.labels import check_field, polygons_with, read_polygons
+    from rsseg_cli.vector.labels import check_field, polygons_with
+    from rsseg_cli.vector.reading import read_polygons
 
     frame = read_polygons(source)
     check_field(source, frame, field)

@@ -7,7 +7,7 @@ from pathlib import Path
 from rsseg_cli.errors import RssegError
 from rsseg_cli.vector.flatgeobuf import count_flatgeobuf, write_flatgeobuf
 from rsseg_cli.vector.geojson import count_collection, count_sequence, write_collection, write_sequence
-from rsseg_cli.vector.geopackage import DRIVER, count_geopackage, write_geopackage
+from rsseg_cli.vector.geopackage import DRIVER, read_back_geopackage, write_geopackage
 from rsseg_cli.vector.geoparquet import count_geoparquet, write_geoparquet
 from rsseg_cli.vector.table import Features
 
@@ -30,7 +30,7 @@ class Format:
         return self is GEOPACKAGE
 
 
-GEOPACKAGE = Format(DRIVER, (".gpkg",), write_geopackage, count_geopackage, 24, 400)
+GEOPACKAGE = Format(DRIVER, (".gpkg",), write_geopackage, read_back_geopackage, 24, 400)
 FORMATS = (
     GEOPACKAGE,
     Format("FlatGeobuf", (".fgb",), write_flatgeobuf, count_flatgeobuf, 40, 800),

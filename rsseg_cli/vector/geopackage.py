@@ -3,11 +3,13 @@
 import shutil
 import sqlite3
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyogrio
 from pyogrio.errors import DataSourceError
 from rasterio.crs import CRS
@@ -19,6 +21,13 @@ from rsseg_cli.vector.projection import crs_name
 from rsseg_cli.vector.table import Features
 
 DRIVER = "GPKG"
+# What there is once of each layer.
+LISTED = {
+    "coordinate system": "SELECT count(*) FROM gpkg_contents JOIN gpkg_geometry_columns USING (table_name, srs_id) "
+    "JOIN gpkg_spatial_ref_sys USING (srs_id) WHERE table_name = ?",
+    "spatial index": "SELECT count(*) FROM gpkg_extensions "
+    "WHERE table_name = ? AND extension_name = 'gpkg_rtree_index'",
+}
 
 
 @dataclass(frozen=True)
@@ -36,11 +45,27 @@ def write_geopackage(file: Path, features: Features, layer: str) -> None:
     write_layer(file, features, layer, DRIVER, append=is_there)
 
 
-def count_geopackage(file: Path, layer: str) -> tuple[int, int]:
-    """(features, features in the spatial index): GDAL may lose an index without a word when the disk is full.
+def read_back_geopackage(file: Path, layer: str) -> tuple[int, int]:
+    """As `count_geopackage`; and the tables are whole by which readers find the layer, its CRS, extent and index.
 
-    Only shapes are in the index; rows whose geometry is missing or empty are not.
+    Where a disk is full for a moment, GDAL leaves out any of these and says nothing.
     """
+    with _opened(file) as database:
+        rows, indexed = _counts(database, layer)
+        _check_catalogue(database, layer, rows)
+        _check_extent(database, layer)
+        return rows, indexed
+
+
+def count_geopackage(file: Path, layer: str) -> tuple[int, int]:
+    """(features, features in the spatial index). Rows whose geometry is missing or empty are not in the index."""
+    with _opened(file) as database:
+        return _counts(database, layer)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[sqlite3.Connection]:
+    """A database that is finished and whole."""
     unfinished = [suffix for suffix in OPEN_DATABASE if file.with_name(file.name + suffix).exists()]
     if unfinished:
         raise ValueError(f"not finished, {', '.join(unfinished)} left")
@@ -48,17 +73,44 @@ def count_geopackage(file: Path, layer: str) -> tuple[int, int]:
         (check,) = database.execute("PRAGMA quick_check").fetchone()
         if check != "ok":
             raise ValueError(check)
-        return _counts(database, layer)
+        yield database
 
 
 def _counts(database: sqlite3.Connection, layer: str) -> tuple[int, int]:
-    quoted = layer.replace('"', '""')
+    quoted, index = layer.replace('"', '""'), _index_of(database, layer)
+    (rows,) = database.execute(f'SELECT count(*) FROM "{quoted}"').fetchone()  # noqa: S608 - quoted above
+    (indexed,) = database.execute(f'SELECT count(*) FROM "{index}_rowid"').fetchone()  # noqa: S608 - quoted there
+    return rows, indexed
+
+
+def _index_of(database: sqlite3.Connection, layer: str) -> str:
+    """The name of the table, for use between double quotes."""
     listed = database.execute("SELECT column_name FROM gpkg_geometry_columns WHERE table_name = ?", (layer,)).fetchone()
     if listed is None:
         raise ValueError(f"the layer {layer} is not listed")
-    (rows,) = database.execute(f'SELECT count(*) FROM "{quoted}"').fetchone()  # noqa: S608 - quoted above
-    (indexed,) = database.execute(f'SELECT count(*) FROM "rtree_{quoted}_{listed[0]}_rowid"').fetchone()  # noqa: S608
-    return rows, indexed
+    return f"rtree_{layer}_{listed[0]}".replace('"', '""')
+
+
+def _check_catalogue(database: sqlite3.Connection, layer: str, rows: int) -> None:
+    for what, query in LISTED.items():
+        if database.execute(query, (layer,)).fetchone() != (1,):
+            raise ValueError(f"the layer {layer} has lost its {what}")
+    # GDAL's own table, from which it takes how many features there are; others do without.
+    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'gpkg_ogr_contents'").fetchone():
+        counted = database.execute("SELECT feature_count FROM gpkg_ogr_contents WHERE table_name = ?", (layer,))
+        if counted.fetchone() != (rows,):
+            raise ValueError(f"the layer {layer} has lost its number of features")
+
+
+def _check_extent(database: sqlite3.Connection, layer: str) -> None:
+    told = database.execute("SELECT min_x, min_y, -max_x, -max_y FROM gpkg_contents WHERE table_name = ?", (layer,))
+    index = _index_of(database, layer)
+    bounds = f'SELECT min(minx), min(miny), -max(maxx), -max(maxy) FROM "{index}"'  # noqa: S608 - quoted there
+    found = np.array(database.execute(bounds).fetchone(), float)
+    # An index holds 32 bits, rounded outwards; it has no bounds where there are no shapes.
+    covered = np.array(told.fetchone(), float) <= found + 2 * np.spacing(np.abs(found).astype(np.float32))
+    if not (covered | np.isnan(found)).all():
+        raise ValueError(f"the layer {layer} has lost its extent")
 
 
 def place_in_copy(path: Path, copy: Path, features: Features, layer: str) -> Place:
@@ -69,11 +121,20 @@ def place_in_copy(path: Path, copy: Path, features: Features, layer: str) -> Pla
         return Place(layer)
     _check_kind(path, name, pyogrio.read_info(copy, layer=name), features)
     try:
+        _give_extent(copy, name)
         return Place(name, *count_geopackage(copy, name))
     except (sqlite3.Error, ValueError) as problem:
         raise _refusal(
             path, f"the layer {name} cannot be added to: {problem}", "name another layer with --layer"
         ) from problem
+
+
+def _give_extent(copy: Path, layer: str) -> None:
+    """Where there is none, which is allowed, GDAL would give that of the new rows alone."""
+    with closing(sqlite3.connect(copy)) as database, database:
+        bounds = f'SELECT min(minx), min(miny), max(maxx), max(maxy) FROM "{_index_of(database, layer)}"'  # noqa: S608
+        into = "UPDATE gpkg_contents SET (min_x, min_y, max_x, max_y)"
+        database.execute(f"{into} = ({bounds}) WHERE table_name = ? AND min_x IS NULL", (layer,))
 
 
 def _layers_of(copy: Path, path: Path) -> list[str]:

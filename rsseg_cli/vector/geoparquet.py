@@ -23,9 +23,14 @@ def write_geoparquet(file: Path, features: Features, _: str) -> None:
     from pyarrow.parquet import ParquetWriter  # type: ignore[import-untyped]
 
     schema = _schema(features)
-    with ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
-        for batch in features.batches():
-            writer.write_batch(_with_boxes(batch, schema))
+    with file.open("wb") as out:
+        writer = ParquetWriter(out, schema, compression="zstd", write_page_checksum=True)
+        try:
+            for batch in features.batches():
+                writer.write_batch(_with_boxes(batch, schema))
+            writer.close()
+        finally:
+            writer.is_open = False  # else it closes once more when it is thrown away, and prints what goes wrong then
 
 
 def count_geoparquet(file: Path, _: str) -> tuple[int, int]:

@@ -7,26 +7,23 @@ centre. What no polygon covers is unlabelled, or `background` where the person s
 import logging
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import geopandas
 import numpy as np
-import pyogrio
 import shapely
 from numpy.typing import NDArray
-from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.features import rasterize
 from rasterio.windows import Window
 
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.errors import RssegError
-from rsseg_cli.labels import BACKGROUND, PolygonOptions, split_layer
+from rsseg_cli.labels import BACKGROUND, PolygonOptions
 from rsseg_cli.raster.dataset import georeference_optional
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import Labels
-from rsseg_cli.vector.names import refuse_disguised
 from rsseg_cli.vector.placing import in_pixels
+from rsseg_cli.vector.reading import read_polygons
 
 CLASS_FIELDS = (
     "class",
@@ -77,64 +74,6 @@ class PolygonIds:
     @cached_property
     def _tree(self) -> shapely.STRtree:
         return shapely.STRtree(self.geometry)
-
-
-def read_polygons(text: str, where: str | None = None) -> geopandas.GeoDataFrame:
-    """The features of `FILE[:LAYER]`."""
-    path, layer = split_layer(text)
-    check_vector_file(path)
-    try:
-        if path.lower().endswith("parquet"):
-            return _read_parquet(path, where)
-        frame = pyogrio.read_dataframe(path, layer=layer or _only_layer(path), where=where)
-    except (DataLayerError, DataSourceError, ValueError, OSError) as problem:
-        reason = str(problem).partition(".; It might help")[0]
-        raise RssegError(f"{text}: cannot be read: {reason}", _remedy(path, layer, where), file=path) from problem
-    if not isinstance(frame, geopandas.GeoDataFrame):
-        raise RssegError(f"{text}: is a table without geometry", "name a layer of polygons", file=path)
-    return frame
-
-
-def check_vector_file(path: str) -> None:
-    """Says in words what pyogrio would say in riddles."""
-    if path.startswith("/vsi"):
-        return
-    if not Path(path).exists():
-        raise RssegError(f"{path}: no such file", "check the name", file=path)
-    if Path(path).is_file() and Path(path).stat().st_size == 0:
-        raise RssegError(f"{path}: the file is empty", "copy or download it again", file=path)
-    refuse_disguised(path, "input")
-
-
-def _remedy(path: str, layer: str | None, where: str | None) -> str:
-    try:
-        layers = [str(name) for name, _ in pyogrio.list_layers(path)]
-    except DataSourceError:
-        return "polygons come as GeoPackage, GeoJSON, Shapefile, FlatGeobuf or GeoParquet; check it with `ogrinfo`"
-    if layer is not None and layer not in layers:
-        return f"the layers are: {', '.join(layers)}"
-    return f"check the expression of --where: {where}" if where else "check it with `ogrinfo`"
-
-
-def _only_layer(path: str) -> str:
-    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
-    if len(layers) == 1:
-        return layers[0]
-    raise RssegError(
-        f"{path}: has {len(layers)} layers with geometry: {', '.join(layers)}",
-        f"name one: {path}:{layers[0] if layers else 'LAYER'}",
-        file=path,
-    )
-
-
-def _read_parquet(path: str, where: str | None) -> geopandas.GeoDataFrame:
-    if where:
-        raise RssegError(
-            f"{path}: --where works on GeoPackage, GeoJSON, Shapefile and FlatGeobuf, not on GeoParquet",
-            "filter the file first, for example with ogr2ogr -where",
-            file=path,
-        )
-    return geopandas.read_parquet(path)
 
 
 def _class_field(text: str, frame: geopandas.GeoDataFrame, wanted: str | None) -> str:
@@ -233,40 +172,3 @@ def _background_id(text: str, scheme: ClassScheme) -> int:
         f"add {BACKGROUND} to the --classes file for what no polygon covers",
         file=text,
     )
-
-
-def list_layers(path: str, only: str | None = None) -> list[dict[str, Any]]:
-    """Name, geometry, number of features, coordinate system and fields of the layers with geometry."""
-    check_vector_file(path)
-    if path.lower().endswith("parquet"):
-        return [_describe_parquet(path)]
-    try:
-        found = [(str(name), kind) for name, kind in pyogrio.list_layers(path) if kind is not None]
-        infos = [(name, kind, pyogrio.read_info(path, layer=name)) for name, kind in found if only in (None, name)]
-    except DataSourceError as problem:
-        raise RssegError(f"{path}: cannot be read: {problem}", "check it with `ogrinfo`", file=path) from problem
-    if not infos:
-        layers = ", ".join(name for name, _ in found) or "none"
-        raise RssegError(f"{path}: has no layer {only or 'with geometry'}", f"the layers are: {layers}", file=path)
-    return [
-        {
-            "name": name,
-            "geometry": kind,
-            "features": info["features"],
-            "crs": info["crs"],
-            "fields": list(info["fields"]),
-        }
-        for name, kind, info in infos
-    ]
-
-
-def _describe_parquet(path: str) -> dict[str, Any]:
-    frame = _read_parquet(path, None)
-    kinds = sorted(set(frame.geometry.geom_type.dropna()))
-    return {
-        "name": Path(path).stem,
-        "geometry": ", ".join(kinds),
-        "features": len(frame),
-        "crs": frame.crs.to_string() if frame.crs else None,
-        "fields": [str(name) for name in frame.columns if name != frame.geometry.name],
-    }

@@ -187,7 +187,7 @@ def test_what_it_cannot_do_is_refused_in_words(pair: Pair, choice: Choice, words
     ("failure", "words", "hint"),
     [
         (FloatingPointError("a loss is no number any more at step 2"), "at step 2", "learning_rate"),
-        (torch.OutOfMemoryError("CUDA out of memory"), "28 x 28 pixels are too many for the memory of cpu", "--device"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "28 x 28 pixels on cpu: not enough memory", "--aoi"),
     ],
 )
 def test_what_goes_wrong_on_the_way_is_said_in_words(

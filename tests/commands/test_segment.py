@@ -145,7 +145,7 @@ def test_a_run_with_other_settings_cannot_go_on(rsseg, model: Path, tmp_path: Pa
     (journal / "run.json").write_text('{"model": "another"}')
     ended = rsseg("segment", scene, "--model", model, "-o", "m.tif", "--resume")
     assert ended.returncode == 1
-    assert "differs in" in ended.stderr
+    assert "the run to go on with differs: " in ended.stderr
     assert "model" in ended.stderr
     assert rsseg("segment", scene, "--model", model, "-o", "m.tif").returncode == 0
     assert not journal.exists()

@@ -54,6 +54,33 @@ def test_a_loss_that_is_no_number_stops_the_run() -> None:
         list(optimise(adapter(), broken, STEPS, seed=0))
 
 
+def test_a_gradient_that_is_no_number_changes_no_weight() -> None:
+    part = nn.Linear(2, 1)
+    descent, before = Descent([(part, 1e-3)], Schedule(10, 0), 0.1, 1.0), part.weight.detach().clone()
+    loss = (part(torch.ones(1, 2)) * 0).sqrt().sum()  # 0, and the root is infinitely steep there
+    with pytest.raises(FloatingPointError, match="a gradient is no number any more at step 8"):
+        descent.minimise(loss, 7)
+    assert torch.equal(part.weight, before)
+
+
+@pytest.mark.parametrize("spoilt", ["student", "network"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_that_is_spoilt_is_not_reported(spoilt: str, value: float) -> None:
+    method, reports = adapter(), list[int]()
+    really = method.step
+
+    def step(batch: Batch, number: int) -> dict[str, torch.Tensor]:
+        losses = really(batch, number)
+        if number == 2:
+            next(getattr(method, spoilt).buffers())[:] = value
+        return losses
+
+    method.step = step  # type: ignore[method-assign]
+    with pytest.raises(FloatingPointError, match=r"no number any more at step (3|4)$"):
+        reports.extend(report.step for report in optimise(method, draw, STEPS, seed=0))
+    assert reports in ([1, 2], [1, 2, 3])
+
+
 def test_the_rate_rises_and_falls() -> None:
     factors = [Schedule(100, 10, 1.0).factor(number) for number in range(100)]
     assert factors[0] == pytest.approx(1 / 11)

@@ -7,6 +7,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
+from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.grid import Grid
 
 UTM33 = CRS.from_epsg(32633)
@@ -40,6 +41,22 @@ def test_web_mercator_is_measured_on_the_ellipsoid() -> None:
 
 def test_no_crs_has_no_size_on_the_ground() -> None:
     assert grid(None).gsd_m is None
+
+
+SITE = CRS.from_wkt('LOCAL_CS["site grid",UNIT["foot",0.3048],AXIS["x",EAST],AXIS["y",NORTH]]')
+
+
+def test_a_system_without_a_place_has_sizes_of_its_own() -> None:
+    grid = Grid(SITE, Affine(2, 0, 0, 0, -2, 0), 10, 20)
+    assert grid.gsd_m == pytest.approx(0.6096)
+    assert grid.row_areas() == pytest.approx([0.6096**2] * 10)
+    assert grid.overlaps(Grid(SITE, Affine(2, 0, 5, 0, -2, 0), 10, 20))
+
+
+def test_what_has_no_place_is_not_compared_with_what_has() -> None:
+    site, here = (Grid(crs, Affine(2, 0, 0, 0, -2, 0), 10, 20) for crs in (SITE, CRS.from_epsg(32633)))
+    with pytest.raises(RssegError, match="no way leads from the coordinate system"):
+        site.overlaps(here)
 
 
 def test_rotation_does_not_change_the_pixel_size() -> None:

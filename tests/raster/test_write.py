@@ -6,12 +6,12 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
-import faults
+import broken
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from faults import SCHEME, TRANSFORM, UTM, content, noise, outcome, write_labels
+from broken import SCHEME, TRANSFORM, UTM, content, noise, outcome, write_labels
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
@@ -386,7 +386,7 @@ def test_file_size_limits_at_an_old_file(
     size = file.stat().st_size
     failed = 0
     for limit in (0, 1024, *(size * n // 8 for n in range(1, 8)), size - 1, size, size + 65536):
-        with faults.file_size_limit(limit):
+        with broken.file_size_limit(limit):
             error = outcome(write_labels, path, overwrite=True)
         check_promise(path, error, old, wanted)
         failed += error is not None

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 from affine import Affine
+from broken import SCHEME, TRANSFORM, UTM
 from coverages import Pixels
-from faults import SCHEME, TRANSFORM, UTM
 
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import Labels

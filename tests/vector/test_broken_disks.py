@@ -4,11 +4,11 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import faults
+import broken
 import numpy as np
 import pyogrio
 import pytest
-from faults import SCHEME, content, outcome, write_squares
+from broken import SCHEME, content, outcome, write_squares
 
 from rsseg_cli import delivery
 from rsseg_cli.classes import UNLABELLED
@@ -90,7 +90,7 @@ def test_file_size_limits_at_an_old_file(path: Path, reference, monkeypatch: pyt
     size = file.stat().st_size
     failed = 0
     for limit in (0, 1024, *(size * n // 9 for n in range(1, 9)), size - 1, size * 4):
-        with faults.file_size_limit(limit):
+        with broken.file_size_limit(limit):
             error = outcome(write_squares, path, count=COUNT, overwrite=True)
         check_promise(path, error, old, wanted)
         failed += error is not None
@@ -147,7 +147,7 @@ def test_each_format_at_an_old_file_under_file_size_limits(
     path.write_bytes(b"old")
     monkeypatch.setattr(delivery, "_reserve", lambda *_: None)
     for limit in (0, 1024, *(size * n // 7 for n in range(1, 7)), size - 1):
-        with faults.file_size_limit(limit):
+        with broken.file_size_limit(limit):
             assert outcome(write_features, path, overwrite=True, **options) is not None
         assert path.read_bytes() == b"old"
         assert names(path.parent) == [path.name]

@@ -11,12 +11,12 @@ import pyarrow
 import pyogrio
 import pytest
 import shapely
-from faults import SCHEME, write_squares
+from broken import SCHEME, write_squares
 from rasterio.crs import CRS
 
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.errors import RssegError
-from rsseg_cli.vector.geopackage import count_geopackage
+from rsseg_cli.vector.geopackage import count_geopackage, read_back_geopackage
 from rsseg_cli.vector.table import Features, to_frame
 from rsseg_cli.vector.write import write_features
 
@@ -68,6 +68,29 @@ def test_sees_a_lost_index(whole: Path, damage: str) -> None:
     assert is_damaged(whole)
 
 
+@pytest.mark.parametrize(
+    ("damage", "lost"),
+    [
+        ("DELETE FROM gpkg_spatial_ref_sys WHERE srs_id = 32633", "coordinate system"),
+        ("UPDATE gpkg_geometry_columns SET srs_id = 4326", "coordinate system"),
+        ("DELETE FROM gpkg_contents", "coordinate system"),
+        ("DELETE FROM gpkg_extensions", "spatial index"),
+        ("UPDATE gpkg_ogr_contents SET feature_count = 0", "number of features"),
+        ("DELETE FROM gpkg_ogr_contents", "number of features"),
+        ("UPDATE gpkg_contents SET min_x = NULL, max_y = NULL", "extent"),
+        ("UPDATE gpkg_contents SET max_x = 99", "extent"),
+    ],
+)
+def test_sees_that_readers_would_miss_something(whole: Path, damage: str, lost: str) -> None:
+    """As it comes out when a disk is full for the moment when GDAL writes that."""
+    assert read_back_geopackage(whole, "squares") == (COUNT, COUNT)
+    with closing(sqlite3.connect(whole)) as database:
+        database.execute(damage)
+        database.commit()
+    with pytest.raises(ValueError, match=f"the layer squares has lost its {lost}"):
+        read_back_geopackage(whole, "squares")
+
+
 def test_sees_that_a_layer_or_a_file_is_not_there(whole: Path) -> None:
     with pytest.raises(ValueError, match="other is not listed"):
         count_geopackage(whole, "other")
@@ -94,6 +117,19 @@ def test_sees_zeros_in_the_middle(whole: Path, start: int) -> None:
 
 
 # --- adding to a file
+
+
+def test_a_layer_that_others_wrote_without_an_extent_can_be_added_to(path: Path, make_features) -> None:
+    features = make_features(MASK)
+    add(path, features)
+    with closing(sqlite3.connect(path)) as database:
+        (told,) = database.execute("SELECT min_x FROM gpkg_contents WHERE table_name = 'lands'").fetchone()
+        database.execute("UPDATE gpkg_contents SET min_x = NULL, min_y = NULL, max_x = NULL, max_y = NULL")
+        database.commit()
+    add(path, make_features(MASK[:5, 5:]))
+    with closing(sqlite3.connect(path)) as database:
+        (found,) = database.execute("SELECT min_x FROM gpkg_contents WHERE table_name = 'lands'").fetchone()
+    assert found == pytest.approx(told, abs=0.1)
 
 
 def add(path: Path, features: Features, layer: str = "lands", scheme: ClassScheme = SCHEME, **options: Any) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pyogrio
 import pytest
 import shapely
+from broken import SCHEME, TRANSFORM, UTM, write_squares
 from coverages import Pixels
-from faults import SCHEME, TRANSFORM, UTM, write_squares
 from rasterio.crs import CRS
 
 from rsseg_cli import delivery
