@@ -127,13 +127,12 @@ def adapt(
     """Learns, scores on held-back source ground, and writes the model. `started`: since when the person waits."""
     check_output(output, overwrite=overwrite)
     since = time.monotonic() if started is None else started
-    if request.workdir:
-        request.workdir.mkdir(parents=True, exist_ok=True)
-    first = prepare(request, plan)
-    work, (learned, started) = with_less(lambda work: _learn(work, since, track), first, lambda: _less(first))
-    card, scores = _judged(work, learned)
-    save_bundle(output, card, learned.network, overwrite=overwrite)
-    checkpoint.remove(request)
+    with checkpoint.held(request.workdir):
+        first = prepare(request, plan)
+        work, (learned, started) = with_less(lambda work: _learn(work, since, track), first, lambda: _less(first))
+        card, scores = _judged(work, learned)
+        save_bundle(output, card, learned.network, overwrite=overwrite)
+        checkpoint.remove(request)
     return {
         "model": str(output),
         "method": request.method,

@@ -4,12 +4,14 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from rsseg_cli import __version__
 from rsseg_cli.delivery import failure
@@ -18,11 +20,36 @@ from rsseg_cli.plan import Request
 from rsseg_cli.sameness import FILES, differences, stamps
 from rsseg_cli.training import Pace, Run, Work
 
+LOCK = ".lock"
+
 logger = logging.getLogger(__name__)
 
 
 def path_in(workdir: Path) -> Path:
     return workdir / "checkpoint.pt"
+
+
+@contextmanager
+def held(workdir: Path | None) -> Iterator[None]:
+    """The folder, where there is to be one, for this run alone: two would take each other's checkpoints away."""
+    if workdir is None:
+        yield
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(workdir / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as problem:
+        raise RssegError(
+            f"{workdir}: another rsseg run keeps its checkpoint there",
+            "wait until that run has ended, or name another --workdir",
+            file=str(workdir),
+            kind="output",
+        ) from problem
+    except OSError as problem:
+        raise failure(workdir / LOCK, problem) from problem
+    with lock:
+        yield
 
 
 def run_of(work: Work) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from rsseg_cli.errors import RssegError
 from rsseg_cli.labels import is_vector, split_layer
-from rsseg_cli.raster.files import BESIDE
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import described_classes
 from rsseg_cli.raster.masked import MaskedPixels
@@ -76,7 +75,7 @@ def _describe_scene(scene: Scene) -> dict[str, Any]:
         "valid_share_of_any_band": measured.any_band,
         "is_estimate": measured.is_sample,
         "classes": described_classes(scene.path),
-        "lists": [file for file in scene.files if file != scene.path and not file.endswith(BESIDE)],
+        "lists": scene.listed,
     }
 
 

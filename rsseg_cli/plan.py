@@ -96,7 +96,8 @@ class Plan:
 
 def _entry(scene: Scene) -> dict[str, Any]:
     grid = scene.grid
-    return {"scene": scene.path, "width": grid.width, "height": grid.height, "gsd_m": grid.gsd_m}
+    of_grid = {"width": grid.width, "height": grid.height, "gsd_m": grid.gsd_m}
+    return {"scene": scene.path, **of_grid, "lists": scene.listed}
 
 
 def check_request(request: Request) -> None:
@@ -284,6 +285,7 @@ def _scene_lines(domain: str, scenes: Sequence[Mapping[str, Any]]) -> list[str]:
         )
         labels = f", labels {Path(scene['labels']).name}" if "labels" in scene else ""
         lines.append(f"  {scene['scene']}: {size}{labels}")
+        lines += [f"    lists {file}" for file in scene["lists"][:MOST_SHOWN]]
     if len(scenes) > MOST_SHOWN:
         lines.append(f"  ... and {len(scenes) - MOST_SHOWN} more (--json lists all)")
     return lines

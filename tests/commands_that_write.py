@@ -14,6 +14,7 @@ from pathlib import Path
 
 import rasterio
 from forked import Ended, Rsseg, Running
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from safetensors import SafetensorError, safe_open
 from untrained import save_untrained
@@ -241,7 +242,9 @@ def _digest(file: Path) -> str:
             data = _of_database(file)
         if file.suffix == ".safetensors" and data != OLD:
             data = _of_model(file)
-    except (sqlite3.Error, SafetensorError, ValueError, KeyError) as problem:
+        if file.suffix == ".tif" and data != OLD:
+            data = _of_raster(file)
+    except (sqlite3.Error, SafetensorError, RasterioError, ValueError, KeyError) as problem:
         return f"unreadable: {problem}"
     return hashlib.sha256(data).hexdigest()
 
@@ -259,6 +262,13 @@ def _rows(database: sqlite3.Connection, table: str) -> list[tuple[object, ...]]:
     columns = [row[1] for row in database.execute(f'PRAGMA table_info("{table}")')]
     kept = ", ".join(f'"{column}"' for column in columns if column not in TIMES)
     return database.execute(f'SELECT {kept} FROM "{table}"').fetchall()
+
+
+def _of_raster(file: Path) -> bytes:
+    """Its pixels and what is said of them. A block that GDAL wrote at the second try may lie elsewhere in the file."""
+    with rasterio.open(file) as dataset:
+        said = dataset.profile, dataset.tags(), dataset.descriptions, dataset.overviews(1)
+        return repr(sorted(map(repr, said))).encode() + dataset.read().tobytes()
 
 
 def _of_model(file: Path) -> bytes:

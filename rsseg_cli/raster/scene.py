@@ -15,7 +15,7 @@ from rasterio.windows import Window
 from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.dataset import open_raster, read_window
 from rsseg_cli.raster.dates import date_of
-from rsseg_cli.raster.files import Stamp, is_local, refuse_changed, stamps_of
+from rsseg_cli.raster.files import BESIDE, Stamp, is_local, refuse_changed, stamps_of
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.validity import (
     alpha_index,
@@ -78,6 +78,11 @@ class Scene:
     def nodata(self) -> float | None:
         """The first band's nodata value, as stored."""
         return self.bands[0].nodata
+
+    @property
+    def listed(self) -> list[str]:
+        """The files that a VRT takes its pixels from."""
+        return [file for file in self.files if file != self.path and not file.endswith(BESIDE)]
 
     def read(self, window: Window | None = None) -> "DataArray":
         """The values of a window, (band, y, x), with band names and place."""
@@ -156,6 +161,7 @@ def open_file(path: str, alpha: str = "auto") -> Scene:
     with open_raster(path) as dataset:
         _refuse_unusable(path, dataset)
         grid = Grid.of(dataset)
+        _refuse_nowhere(path, grid)
         mask = _mask_band(path, dataset, alpha)
         indexes = tuple(index for index in dataset.indexes if index != mask)
         names = _band_names(dataset, indexes)
@@ -260,9 +266,19 @@ def _refuse_unusable(path: str, dataset: DatasetReader) -> None:
         )
 
 
+def _refuse_nowhere(path: str, grid: Grid) -> None:
+    """A coordinate system from which nothing leads to places on Earth: another planet's, or a damaged one."""
+    try:
+        _ = grid.gsd_m
+    except RssegError as problem:
+        raise RssegError(f"{path}: {problem.problem}", problem.hint, file=path) from problem
+
+
 def _utm_of_gcps(dataset: DatasetReader) -> str:
-    """The UTM zone in the middle of the control points."""
+    """The UTM zone in the middle of the control points, where it is known what they are measured in."""
     points, crs = dataset.gcps
+    if crs is None:
+        return "EPSG:..."
     xs, ys = warp_points(crs, "EPSG:4326", [p.x for p in points], [p.y for p in points])
     zone = int((np.mean(xs) + 180) // 6) % 60 + 1
     return f"EPSG:{(32600 if np.mean(ys) >= 0 else 32700) + zone}"

@@ -45,6 +45,7 @@ def verify_raster(path: Path, grid: Grid, layout: Layout, target: Path) -> None:
 def verify_pixels(path: Path, checksums: Iterable[tuple[Window, int]], exact: bool, target: Path) -> None:
     """Decodes everything once: a disk that is full for a moment leaves a hole that only its content gives away."""
     with _reopened(path, target) as dataset:
+        levels = len(dataset.overviews(1))
         for window, checksum in checksums:
             found = zlib.crc32(np.ascontiguousarray(dataset.read(window=window)).data)
             if exact and found != checksum:
@@ -55,6 +56,10 @@ def verify_pixels(path: Path, checksums: Iterable[tuple[Window, int]], exact: bo
                     file=str(target),
                     kind="space",
                 )
+    for level in range(levels):
+        with _reopened(path, target, OVERVIEW_LEVEL=level) as overview:
+            for _, window in overview.block_windows(1):
+                overview.read(window=window)
 
 
 def _differences(dataset: DatasetReader, grid: Grid, layout: Layout) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from rasterio.shutil import copy
 from safetensors.numpy import save_file
 from shapely.geometry import box
 
@@ -203,12 +204,16 @@ def test_a_crop_larger_than_every_scene_is_noted(rsseg, small: str) -> None:
 
 
 def test_a_dry_run_says_what_was_found_and_what_it_takes(rsseg, tmp_path: Path) -> None:
-    call = ("adapt", "--source", SOURCE, "--target", SCENES / "target", *QUICK, "--steps", "40", "--dry-run", "--json")
+    target, image = tmp_path / "target", str(SCENES / "target" / "karst_2.tif")
+    target.mkdir()
+    copy(image, target / "karst_2.vrt", driver="VRT")
+    call = ("adapt", "--source", SOURCE, "--target", target, *QUICK, "--steps", "40", "--dry-run", "--json")
     ended = rsseg(*call)
     assert ended.returncode == 0, ended.stderr
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [target]
     found = json.loads(ended.stdout)
-    assert len(found["source"]) == len(found["target"]) == 3
+    assert len(found["source"]) == 3
+    assert [scene["lists"] for scene in found["target"]] == [[image]]
     assert found["source"][0]["width"] == 256
     assert set(found["classes"]) == {"road", "building", "tree", "grass", "water", "bare ground"}
     for counts in found["classes"].values():
@@ -223,7 +228,8 @@ def test_a_dry_run_says_what_was_found_and_what_it_takes(rsseg, tmp_path: Path) 
     for part in (
         "source    3 scenes",
         "meadow_3.tif: 256 x 256 pixels of 0.5 m, labels meadow_3_labels.gpkg",
-        "karst_2.tif: 256 x 256 pixels of 0.8 m",
+        "target    1 scene\n",
+        f"karst_2.vrt: 256 x 256 pixels of 0.8 m\n    lists {image}\n",
         "encoder tiny, head all-mlp, 0.48 million parameters",
         "red, green, blue, nir; robust normalisation",
         "pixels    of 0.8 m",

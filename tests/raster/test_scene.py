@@ -163,6 +163,20 @@ def test_rasters_with_control_points_only_are_refused_with_the_line_that_mends_t
     with pytest.raises(RssegError, match="4 ground control points") as refused:
         open_file(str(path))
     assert "gdalwarp -tps -t_srs EPSG:32632" in refused.value.hint
+    with rasterio.open(path, "r+") as dataset:
+        dataset.gcps = (points, CRS())
+    with pytest.raises(RssegError, match="4 ground control points") as refused:
+        open_file(str(path))
+    assert "gdalwarp -tps -t_srs EPSG:..." in refused.value.hint
+
+
+def test_another_planet_is_refused_by_name(make_raster) -> None:
+    mars = 'GEOGCS["Mars",DATUM["D_Mars",SPHEROID["Mars",3396190,169.89]],PRIMEM["0",0],UNIT["Degree",0.0174532925]]'
+    path = make_raster(
+        "mars.tif", np.zeros((4, 4), "uint8"), crs=CRS.from_wkt(mars), transform=Affine(0.01, 0, 10, 0, -0.01, 20)
+    )
+    with pytest.raises(RssegError, match=r"mars\.tif: no way leads from the coordinate system Mars to WGS 84"):
+        open_file(str(path))
 
 
 def test_complex_rasters_are_refused(make_raster) -> None:

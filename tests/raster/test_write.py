@@ -26,7 +26,7 @@ from rsseg_cli.raster import write as module
 from rsseg_cli.raster.grid import Grid
 from rsseg_cli.raster.labels import open_label_raster
 from rsseg_cli.raster.layout import Layout
-from rsseg_cli.raster.verify import verify_raster
+from rsseg_cli.raster.verify import verify_pixels, verify_raster
 from rsseg_cli.raster.write import create_labels, create_raster, creation_options
 
 SMALL = Grid(UTM, TRANSFORM, 37, 53)
@@ -497,6 +497,19 @@ def directories(data: bytes) -> list[list[tuple[int, int, int, int]]]:
         found.append([(*struct.unpack_from("<HHI", data, e), e + 8) for e in entries])
         at = int.from_bytes(data[entries[-1] + 12 : entries[-1] + 16], "little")
     return found
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_sees_that_a_block_of_a_zoom_level_cannot_be_decoded(whole: Path, level: int) -> None:
+    verify_pixels(whole, [], True, whole)
+    with rasterio.open(whole) as dataset:
+        place = int(dataset.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1, ovr=level))
+    with whole.open("r+b") as file:
+        file.seek(place + 20)
+        file.write(bytes(50))
+    verify_raster(whole, SQUARE, LABELS, whole)
+    with pytest.raises(RssegError, match="could not be written"):
+        verify_pixels(whole, [], True, whole)
 
 
 @pytest.mark.parametrize(
