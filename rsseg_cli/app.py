@@ -1,5 +1,6 @@
 """The command line: which commands there are, and how the process ends."""
 
+import logging
 import signal
 import sys
 from types import FrameType
@@ -13,6 +14,7 @@ from rsseg_cli.console import print_any_name, silence_closed_pipe
 from rsseg_cli.environment import fill_closed_streams
 from rsseg_cli.errors import Terminated
 
+logger = logging.getLogger(__name__)
 app = typer.Typer(
     name="rsseg",
     no_args_is_help=True,
@@ -53,11 +55,17 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
     raise Terminated
 
 
+def _pass_over(unheard: "sys.UnraisableHookArgs") -> None:
+    """What a library could not raise, such as GDAL's words about a damaged file that are no text: an error follows."""
+    logger.debug("passed over: %r", unheard.exc_value)
+
+
 def main() -> None:
     """Exit codes: 0 done, 1 the person can mend it, 2 usage, 130 interrupted, 143 terminated."""
     for name in ("SIGTERM", "SIGBREAK"):  # Windows has the second: Ctrl-Break, or the window was closed
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _terminate)
+    sys.unraisablehook = _pass_over
     fill_closed_streams()
     print_any_name()
     try:

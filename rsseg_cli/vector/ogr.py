@@ -1,5 +1,7 @@
 """Layers written by GDAL, handed over as Arrow."""
 
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 def write_layer(file: Path, features: Features, layer: str, driver: str, *, append: bool = False) -> None:
     """A new layer, or more rows of one that is there."""
-    with no_crs_is_meant(), _reader(features) as reader:
+    with no_crs_is_meant(), _signals_later() as signals, _reader(features, signals) as reader:
         write_arrow(
             reader,
             file,
@@ -40,7 +42,27 @@ def no_crs_is_meant() -> Iterator[None]:
 
 
 @contextmanager
-def _reader(features: Features) -> "Iterator[pyarrow.RecordBatchReader]":
+def _signals_later() -> Iterator[list[int]]:
+    """Those that came in the block are heard at its end: what their handlers raise would be lost in Arrow."""
+    waiting: list[int] = []
+    heard = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is not threading.main_thread():  # which alone hears them
+        heard = {}
+    try:
+        for number in heard:
+            if callable(heard[number]):  # some callers have them ignored
+                signal.signal(number, lambda number, _: waiting.append(number))
+        yield waiting
+    finally:
+        for number, handler in heard.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        for number in waiting:
+            signal.raise_signal(number)
+
+
+@contextmanager
+def _reader(features: Features, signals: list[int]) -> "Iterator[pyarrow.RecordBatchReader]":
     """Whatever ends the batches early comes out as it is; through Arrow and GDAL only its words would."""
     import pyarrow
 
@@ -48,7 +70,10 @@ def _reader(features: Features) -> "Iterator[pyarrow.RecordBatchReader]":
 
     def batches() -> "Iterator[pyarrow.RecordBatch]":
         try:
-            yield from features.batches()
+            for batch in features.batches():
+                if signals:
+                    raise InterruptedError
+                yield batch
         except BaseException as problem:
             ended_by.append(problem)
             raise

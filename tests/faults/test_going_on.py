@@ -131,7 +131,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same(
     ended = bench.rsseg.run(place, *again, first=each.first)
     went_on += each.says in ended.stderr
     assert ended.code == 0, ended.stderr
-    assert went_on
+    assert went_on or not thorough  # of few kills all may come too soon
     assert found(place, command) == wanted
     assert strays(place) == []
     seconds = f"{usual.cpu_s:.1f} s of a processor"

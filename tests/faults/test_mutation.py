@@ -5,7 +5,8 @@ import errno
 import pytest
 from commands_that_write import COMMANDS, Bench, Command
 
-WRITTEN = [command for command in COMMANDS if command.name in ("segment", "vectorize to gpkg")]
+# Of rasters, tests/raster/test_write.py shows the same: it takes larger ones, and several threads.
+WRITTEN = [command for command in COMMANDS if command.name == "vectorize to gpkg"]
 
 
 @pytest.mark.parametrize("command", WRITTEN, ids=str)
