@@ -57,8 +57,8 @@ def _signals_later() -> Iterator[list[int]]:
         for number, handler in heard.items():
             if callable(handler):
                 signal.signal(number, handler)
-        for number in waiting:
-            signal.raise_signal(number)
+        for came in waiting:
+            signal.raise_signal(came)
 
 
 @contextmanager
