@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 def prepare() -> None:
     """Keeps foreign data paths away from our wheels, GDAL's memory flat, and its chatter from the person."""
     os.environ.setdefault("GDAL_CACHEMAX", CACHE_MIB)
-    # Threads that wait for each other keep the processor busy for a while, and other programs from it: beside some, a
-    # step of training took six times as long. So few turns are no slower on a computer of one's own.
+    # Threads that wait for each other keep the processor busy for a while, and other programs from it: beside some,
+    # training took several times as long. So few turns are no slower on a computer of one's own.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # rasterio silences this while it warps, in a list of filters that all threads share: now and then one is too late.
     warnings.filterwarnings("ignore", "Dataset has no geotransform", module=r"rasterio\.warp")

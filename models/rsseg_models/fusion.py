@@ -46,7 +46,7 @@ class Fusion(nn.Module):
         """One date (B, K, H, W) with all others as its references; and where anything is known about it.
 
         What a date does not show it takes from the others as they say it. Published, that goes through the layer too,
-        as if the date had said the same: maps of clouded ground were worse so, by a point and a half.
+        as if the date had said the same: maps are as good so, and the layer learns from what nobody has seen.
         """
         reference, spoken = combined(date, logits, valid, days, self.tau_days)
         seen = valid[:, date, None]
