@@ -13,6 +13,7 @@ from rsseg_cli.commands import adapt, demo, detect_change, evaluate, info, qgis_
 from rsseg_cli.console import print_any_name, silence_closed_pipe
 from rsseg_cli.environment import fill_closed_streams
 from rsseg_cli.errors import Terminated
+from rsseg_cli.memory import is_out_of_memory, out_of_memory
 
 logger = logging.getLogger(__name__)
 app = typer.Typer(
@@ -78,6 +79,10 @@ def main() -> None:
     except BrokenPipeError:
         silence_closed_pipe()
         sys.exit(1)
-    except Exception:
+    except Exception as problem:
+        if is_out_of_memory(problem):  # before the command itself began
+            short = out_of_memory()
+            print(f"error: {short.problem}\nhint: {short.hint}", file=sys.stderr)
+            sys.exit(1)
         print("This is a bug in rsseg; the lines below help whoever mends it.", file=sys.stderr)
         raise

@@ -25,7 +25,7 @@ from rsseg_cli import __version__
 from rsseg_cli.classes import ClassScheme
 from rsseg_cli.delivery import deliver, failure
 from rsseg_cli.errors import RssegError
-from rsseg_cli.model_file import FORMAT, KEY, header_of, incomplete, open_model_file, refusal, sealed
+from rsseg_cli.model_file import FORMAT, KEY, READING, header_of, incomplete, open_model_file, refusal, sealed
 from rsseg_cli.normalisation import Normalisation
 
 
@@ -131,7 +131,7 @@ def _read(path: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         header = header_of(path, file.metadata())
         try:
             return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        except (SafetensorError, OSError) as problem:
+        except READING as problem:
             raise refusal(path, f"cannot be read: {problem}", "copy it again") from problem
 
 

@@ -40,14 +40,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _Look:
-    """At what was written: raises if it is not right, and knows how long looking took."""
+    """At what was written: raises if it is not right, and knows how long looking took.
+
+    What is the very file that was found right, and untouched since, is right under another name too.
+    """
 
     verify: Callable[[Path], None]
     seconds: float = 0.0
+    right: tuple[int, ...] = ()
 
     def __call__(self, finished: Path) -> None:
-        began = time.perf_counter()
-        self.verify(finished)
+        began, found = time.perf_counter(), finished.stat()
+        identity = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+        if identity != self.right:
+            self.verify(finished)
+            self.right = identity
         self.seconds += time.perf_counter() - began
 
 
@@ -219,7 +226,7 @@ def _move(staging: Path, target: Path, sidecars: Sequence[Path], look: _Look) ->
     beside = [*sidecars, *(target.with_name(target.name + suffix) for suffix in GDAL_SUFFIXES)]
     for path in (*beside, target):
         if (staging / path.name).exists():
-            _flush(staging / path.name)
+            flush(staging / path.name)
     _refuse_open((target, *beside))
     with _put_back(staging, (*beside, target)):
         for path in beside:
@@ -229,7 +236,8 @@ def _move(staging: Path, target: Path, sidecars: Sequence[Path], look: _Look) ->
             else:
                 path.unlink(missing_ok=True)
         (staging / target.name).replace(target)
-        look(target)  # for the last time, under the final name
+        look(target)
+        _refuse_open_database(target)  # whoever opened the old one meanwhile would mix it with the new one
         if os.name == "posix":
             _flush_folder(target.parent)
 
@@ -256,7 +264,7 @@ def _before(staging: Path, path: Path) -> Path:
     return staging / f"before-{path.name}"
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """On the disk for good, and for everyone the umask lets; some libraries write for the owner alone."""
     mask = os.umask(0)
     os.umask(mask)

@@ -6,7 +6,9 @@ the journal goes then.
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from rsseg_cli.delivery import discard
+from rsseg_cli.delivery import discard, flush
 from rsseg_cli.errors import RssegError
 from rsseg_cli.sameness import differences
 
@@ -41,7 +43,9 @@ class Journal:
             return self.finished
         self.remove()
         self.folder.mkdir(parents=True)
-        self._run.write_text(text, encoding="utf-8")
+        new = self.folder / "run.new.json"  # a run that dies here leaves none to go on with, and not half of one
+        new.write_text(text, encoding="utf-8")
+        new.replace(self._run)
         return 0
 
     def add(self, piece: Piece) -> None:
@@ -55,17 +59,18 @@ class Journal:
 
     def finish(self, row: int, strip: NDArray[np.float16]) -> None:
         """The row is whole, and leaves a strip for the next one."""
-        self._unfinished.touch()  # a row outside the area asked for has no cells
+        gzip.open(self._unfinished, "ab").close()  # a row outside the area asked for has no cells
         new = self.folder / "strip.new.npy"  # fractions hardly compress
         np.save(new, strip)
-        new.replace(self._strip(row))
-        self._unfinished.replace(self._row(row))
+        for path, whole in ((new, self._strip(row)), (self._unfinished, self._row(row))):
+            flush(path)
+            path.replace(whole)
         self._strip(row - 1).unlink(missing_ok=True)
 
     def pieces(self, rows: int) -> Iterator[Piece]:
         """The cells of the first rows, in order."""
         for row in range(rows):
-            with gzip.open(self._row(row), "rb") as file:
+            with _readable(self._row(row)) as path, gzip.open(path, "rb") as file:
                 while file.peek(1):
                     place, kinds = (np.lib.format.read_array(file, allow_pickle=False) for _ in range(2))
                     stored = {str(kind): np.lib.format.read_array(file, allow_pickle=False) for kind in kinds}
@@ -73,7 +78,8 @@ class Journal:
 
     def strip(self, row: int) -> NDArray[np.float16]:
         """What a row left for the next one."""
-        return np.asarray(np.load(self._strip(row), allow_pickle=False), np.float16)
+        with _readable(self._strip(row)) as path:
+            return np.asarray(np.load(path, allow_pickle=False), np.float16)
 
     def remove(self) -> None:
         discard(self.folder)
@@ -99,6 +105,17 @@ class Journal:
 
     def _strip(self, row: int) -> Path:
         return self.folder / f"strip{row}.npy"
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    """A file was whole when it got its name; disks forget."""
+    try:
+        yield path
+    except (EOFError, ValueError, zlib.error, gzip.BadGzipFile) as problem:
+        raise RssegError(
+            f"{path}: what an earlier run finished is damaged", "start anew without --resume", file=str(path)
+        ) from problem
 
 
 def _refuse_other_run(before: dict[str, Any], now: Mapping[str, Any], folder: Path) -> None:

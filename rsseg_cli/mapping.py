@@ -70,7 +70,8 @@ def _map_scene(job: Job, bundle: Bundle, settings: Settings, resume: bool, track
         with ExitStack() as stack:
             # Before the journal: they refuse what cannot be written, and hold the lock on it.
             maps = [LabelMap(stack, outputs, job.scene.files, view.grid, bundle) for outputs in job.maps]
-            first = journal.start(_run_of(job, bundle, settings), resume)
+            with gdal_errors(target):
+                first = journal.start(_run_of(job, bundle, settings), resume)
             sink = _Sink(view, maps, flips, journal)
             rows = _all_rows(walk, sink, first)
             for _ in track(rows, f"mapping {Path(job.scene.path).name}", walk.layout.down.count):

@@ -6,12 +6,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from rsseg_models.devices import is_out_of_memory
-
+from rsseg_cli.environment import free_memory
 from rsseg_cli.errors import RssegError
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")
+
+# Where there is no error of its own for it: PyTorch, on a GPU and on a CPU (Linux, Windows), C++, a thread's stack, a
+# library that is loaded, and oneDNN, which says no more than what it could not do.
+SHORT_OF_MEMORY = (
+    *("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "bad_alloc"),
+    *("can't start new thread", "failed to map segment"),
+    *("could not create a primitive", "could not execute a primitive", "could not create a memory"),
+)
 
 logger = logging.getLogger(__name__)
 
@@ -20,12 +27,29 @@ class OutOfMemoryError(RssegError):
     """There was not enough, of the machine's or of a device's."""
 
 
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Whether this process, or the device, has not enough of it: each library says so in its own way."""
+    if isinstance(problem, MemoryError):
+        return True
+    text = str(problem).lower()
+    return isinstance(problem, RuntimeError | ImportError) and any(words in text for words in SHORT_OF_MEMORY)
+
+
+def out_of_memory() -> OutOfMemoryError:
+    """Where nothing is known of what took it."""
+    return OutOfMemoryError(
+        f"not enough memory: {free_memory() >> 20} MiB are free",
+        "close other programs, or give a part of the input, cut out with gdal_translate -srcwin",
+        kind="environment",
+    )
+
+
 @contextmanager
 def memory_told(whose: str, hint: str, file: str | None = None) -> Iterator[None]:
     """Around work that takes much."""
     try:
         yield
-    except (MemoryError, RuntimeError) as problem:
+    except Exception as problem:
         if not is_out_of_memory(problem):
             raise
         raise OutOfMemoryError(f"{whose}: not enough memory", hint, file=file, kind="environment") from problem

@@ -9,10 +9,13 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from rsseg_cli.errors import RssegError
+from rsseg_cli.memory import is_out_of_memory
 
 FORMAT = 1
 KEY = "rsseg"
 SEAL = "seal"
+# What safetensors raises: the last where a file cannot be opened or mapped for PyTorch.
+READING = (SafetensorError, OSError, RuntimeError)
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -28,7 +31,9 @@ def open_model_file(path: str, framework: str) -> Any:
         raise refusal(path, problem, "check the name; models end in .safetensors")
     try:
         return safe_open(path, framework)
-    except (SafetensorError, OSError) as problem:
+    except READING as problem:
+        if is_out_of_memory(problem):
+            raise
         raise refusal(
             path,
             f"is no rsseg model, or is damaged: {problem}",

@@ -174,6 +174,21 @@ def test_a_run_that_may_not_begin_leaves_the_rows_of_another(path: Path, bundle:
     assert hidden(tmp_path) == [".m.tif.rsseg-rows"]
 
 
+@pytest.mark.parametrize("kind", ["row", "strip"])
+@pytest.mark.parametrize("left", [5, 100])
+def test_finished_rows_that_were_lost_are_told(
+    path: Path, bundle: Bundle, tmp_path: Path, kind: str, left: int
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        map_scene(job(path, tmp_path / "m.tif"), bundle, SETTINGS, track=broken_off(1))
+    (file, *_) = (tmp_path / ".m.tif.rsseg-rows").glob(f"{kind}[0-9]*")
+    file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(RssegError, match=f"{file.name}: what an earlier run finished is damaged") as refused:
+        map_scene(job(path, tmp_path / "m.tif"), bundle, SETTINGS, resume=True)
+    assert refused.value.hint == "start anew without --resume"
+    map_scene(job(path, tmp_path / "m.tif"), bundle, SETTINGS)
+
+
 def test_a_full_disk_is_told_with_the_name_of_the_map(make_raster, bundle: Bundle, disk) -> None:
     # Wide and low: what one row leaves for the next is larger than the whole map.
     values = np.random.default_rng(5).integers(1, 255, (4, 100, 3000), dtype=np.uint8)

@@ -4,10 +4,9 @@ import weakref
 
 import pytest
 import torch
-from rsseg_models.devices import is_out_of_memory
 
 from rsseg_cli.errors import RssegError
-from rsseg_cli.memory import OutOfMemoryError, memory_told, with_less
+from rsseg_cli.memory import OutOfMemoryError, is_out_of_memory, memory_told, with_less
 
 SHORT = (
     MemoryError("Unable to allocate 37.3 GiB for an array"),
@@ -17,6 +16,8 @@ SHORT = (
     RuntimeError("MPS backend out of memory (MPS allocated: 1.00 GB)"),
     RuntimeError("std::bad_alloc"),
     RuntimeError("could not create a primitive"),
+    RuntimeError("can't start new thread"),
+    ImportError("_pydantic_core.so: failed to map segment from shared object"),
 )
 
 

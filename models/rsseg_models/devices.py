@@ -14,12 +14,6 @@ from rsseg_models.errors import ModelError
 
 # Each pass has its own maps in memory.
 MOST_PASSES = 4
-# Where there is no error of its own for it: PyTorch on a CPU (Linux, Windows) and on MPS, C++, a thread's stack, and
-# oneDNN, which says no more than what it could not do.
-SHORT_OF_MEMORY = (
-    *("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "can't start new thread"),
-    *("could not create a primitive", "could not execute a primitive", "could not create a memory"),
-)
 
 
 def choose_device(wanted: str) -> str:
@@ -45,14 +39,6 @@ def choose_precision(wanted: str, device: str) -> torch.dtype:
 def passes_at_once(device: str) -> int:
     """How many batches are worth working on at the same time: a GPU has one and reads the next; a CPU's cores share."""
     return 2 if device != "cpu" else max(1, min(torch.get_num_threads(), MOST_PASSES))
-
-
-def is_out_of_memory(problem: BaseException) -> bool:
-    """Whether this process, or the device, has not enough of it: each library says so in its own way."""
-    if isinstance(problem, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(problem).lower()
-    return isinstance(problem, RuntimeError) and any(words in text for words in SHORT_OF_MEMORY)
 
 
 def forward_of(

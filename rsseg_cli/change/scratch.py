@@ -8,7 +8,6 @@ import math
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window, intersection
 
-from rsseg_cli.delivery import failure
+from rsseg_cli.delivery import system_errors
 from rsseg_cli.raster.grid import Grid
 
 BYTES = np.dtype(np.float32).itemsize
@@ -36,7 +35,7 @@ class Scratch:
     target: Path  # what it is needed for; named when the disk is full
 
     def __post_init__(self) -> None:
-        with _disk_errors(self.target):
+        with system_errors(self.target):
             self.path.touch()
             self._list.touch()
             # An entry that a kill cut short would put all behind it out of step.
@@ -46,7 +45,7 @@ class Scratch:
         """The layers (layer, y, x) of one block of the grid; from any thread."""
         values = np.ascontiguousarray(values, np.float32)
         entry = np.array((block.row_off, block.col_off, zlib.crc32(values.data)), ENTRY)
-        with _disk_errors(self.target):
+        with system_errors(self.target):
             with self.path.open("r+b") as file:
                 file.seek(self._offset(block))
                 file.write(values.data)
@@ -61,24 +60,30 @@ class Scratch:
             (first, last), cols = _ends(block, common)
             rows, before = last - first, layer * block.height + first
             offset = self._offset(block) + before * block.width * BYTES
-            values = np.fromfile(self.path, np.float32, rows * block.width, offset=offset).reshape(rows, block.width)
+            values = self._values(rows * block.width, offset).reshape(rows, block.width)
             (top, bottom), (left, right) = _ends(window, common)
             found[top:bottom, left:right] = values[:, slice(*cols)]
         return found
 
     def listed(self) -> dict[tuple[int, int], int]:
         """Checksums of the blocks that are finished, by the row and column of their first pixel."""
-        return {(row, col): checksum for row, col, checksum in np.fromfile(self._list, ENTRY).tolist()}
+        with system_errors(self.target):
+            return {(row, col): checksum for row, col, checksum in np.fromfile(self._list, ENTRY).tolist()}
 
     def block(self, block: Window, checksum: int) -> Values | None:
         """All layers (layer, y, x) of a block; None if they are not what was written."""
         shape = (self.layers, block.height, block.width)
-        values = np.fromfile(self.path, np.float32, math.prod(shape), offset=self._offset(block))
+        values = self._values(math.prod(shape), self._offset(block))
         return values.reshape(shape) if zlib.crc32(values.data) == checksum else None
 
     def forget(self) -> None:
         """No block counts as finished."""
-        os.truncate(self._list, 0)
+        with system_errors(self.target):
+            os.truncate(self._list, 0)
+
+    def _values(self, count: int, offset: int) -> Values:
+        with system_errors(self.target):
+            return np.fromfile(self.path, np.float32, count, offset=offset)
 
     @property
     def _list(self) -> Path:
@@ -93,14 +98,6 @@ class Scratch:
         for row in range(window.row_off // size * size, window.row_off + window.height, size):
             for col in range(window.col_off // size * size, window.col_off + window.width, size):
                 yield Window(col, row, min(size, width - col), min(size, height - row))
-
-
-@contextmanager
-def _disk_errors(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as problem:
-        raise failure(target, problem) from problem
 
 
 def _ends(outer: Window, window: Window) -> tuple[tuple[int, int], tuple[int, int]]:

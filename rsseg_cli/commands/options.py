@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from rsseg_cli.console import Console, ProgressStyle
-from rsseg_cli.environment import free_memory, prepare
+from rsseg_cli.environment import prepare
 from rsseg_cli.errors import RssegError, Terminated
+from rsseg_cli.memory import is_out_of_memory, out_of_memory
 
 OUTPUT_PANEL = "What you see"
 AlphaChoice = Literal["auto", "yes", "no"]
@@ -118,9 +119,6 @@ def _run(command: Callable[..., None], console: Console, values: dict[str, Any])
     except RssegError as error:
         console.fail(error)
         raise typer.Exit(1) from error
-    except MemoryError as problem:
-        console.fail(_out_of_memory())
-        raise typer.Exit(1) from problem
     except BrokenPipeError:
         raise  # whoever read our output has gone
     except OSError as problem:
@@ -138,11 +136,8 @@ def _run(command: Callable[..., None], console: Console, values: dict[str, Any])
         word, code = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
         console.fail(RssegError(word, "unfinished outputs were removed; run the command again", kind="stopped"))
         raise typer.Exit(code) from stop
-
-
-def _out_of_memory() -> RssegError:
-    return RssegError(
-        f"not enough memory: {free_memory() >> 20} MiB are free",
-        "close other programs, or give a part of the input, cut out with gdal_translate -srcwin",
-        kind="environment",
-    )
+    except Exception as problem:
+        if not is_out_of_memory(problem):
+            raise
+        console.fail(out_of_memory())
+        raise typer.Exit(1) from problem

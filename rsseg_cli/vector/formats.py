@@ -14,12 +14,15 @@ from rsseg_cli.vector.table import Features
 
 @dataclass(frozen=True)
 class Format:
-    """A way to write features, and to count what came out: (rows, rows with an outline)."""
+    """A way to write features, and to count what came out: (rows, rows with an outline, more).
+
+    More is what else writing said must come back, if it said anything.
+    """
 
     name: str  # as GDAL calls it
     suffixes: tuple[str, ...]
-    write: Callable[[Path, Features, str], None]
-    count: Callable[[Path, str], tuple[int, int]]
+    write: Callable[[Path, Features, str], tuple[object, ...] | None]
+    count: Callable[[Path, str], tuple[object, ...]]
     # What a vertex and a feature take on the disk while they are written; on the safe side.
     bytes_a_vertex: int
     bytes_a_feature: int

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyogrio
+from numpy.typing import NDArray
 from pyogrio.errors import DataSourceError
 from rasterio.crs import CRS
 
@@ -28,6 +29,8 @@ LISTED = {
     "spatial index": "SELECT count(*) FROM gpkg_extensions "
     "WHERE table_name = ? AND extension_name = 'gpkg_rtree_index'",
 }
+# Of SQLite's spatial index, which describes its tables for those who read them: west, east, south, north.
+RTREE_CELL = np.dtype([("number", ">i8"), ("sides", ">f4", 4)])
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,23 @@ class Place:
     shapes: int = 0
 
 
-def write_geopackage(file: Path, features: Features, layer: str) -> None:
-    """A new file, a new layer of a file that is there, or more rows of a layer that is there."""
-    is_there = file.exists() and layer in pyogrio.list_layers(file)[:, 0]
+def write_geopackage(file: Path, features: Features, layer: str) -> tuple[object, ...]:
+    """A new file, a new layer of a file that is there, or more rows of a layer that is there.
+
+    Gives (name, rows) of all other tables: a file that it cannot open for a moment, GDAL makes anew.
+    """
+    if not file.exists():
+        write_layer(file, features, layer, DRIVER)
+        return ()
+    with _opened(file) as database:
+        others = _others(database, layer)
+    is_there = layer in pyogrio.list_layers(file)[:, 0]
     write_layer(file, features, layer, DRIVER, append=is_there)
+    return others
 
 
-def read_back_geopackage(file: Path, layer: str) -> tuple[int, int]:
-    """As `count_geopackage`; and the tables are whole by which readers find the layer, its CRS, extent and index.
+def read_back_geopackage(file: Path, layer: str) -> tuple[object, ...]:
+    """As `count_geopackage`, and the others; the tables by which readers find the CRS, extent and index are whole.
 
     Where a disk is full for a moment, GDAL leaves out any of these and says nothing.
     """
@@ -54,7 +66,7 @@ def read_back_geopackage(file: Path, layer: str) -> tuple[int, int]:
         rows, indexed = _counts(database, layer)
         _check_catalogue(database, layer, rows)
         _check_extent(database, layer)
-        return rows, indexed
+        return rows, indexed, *_others(database, layer)
 
 
 def count_geopackage(file: Path, layer: str) -> tuple[int, int]:
@@ -83,6 +95,14 @@ def _counts(database: sqlite3.Connection, layer: str) -> tuple[int, int]:
     return rows, indexed
 
 
+def _others(database: sqlite3.Connection, layer: str) -> tuple[object, ...]:
+    """(name, rows) of all that the file tells of, but the layer and the styles, to which rows are added."""
+    listed = "SELECT table_name FROM gpkg_contents WHERE table_name NOT IN (?, 'layer_styles') ORDER BY table_name"
+    quoted = [name.replace('"', '""') for (name,) in database.execute(listed, (layer,)).fetchall()]
+    counts = "SELECT count(*) FROM"
+    return tuple((name, *database.execute(f'{counts} "{name}"').fetchone()) for name in quoted)
+
+
 def _index_of(database: sqlite3.Connection, layer: str) -> str:
     """The name of the table, for use between double quotes."""
     listed = database.execute("SELECT column_name FROM gpkg_geometry_columns WHERE table_name = ?", (layer,)).fetchone()
@@ -104,13 +124,21 @@ def _check_catalogue(database: sqlite3.Connection, layer: str, rows: int) -> Non
 
 def _check_extent(database: sqlite3.Connection, layer: str) -> None:
     told = database.execute("SELECT min_x, min_y, -max_x, -max_y FROM gpkg_contents WHERE table_name = ?", (layer,))
-    index = _index_of(database, layer)
-    bounds = f'SELECT min(minx), min(miny), -max(maxx), -max(maxy) FROM "{index}"'  # noqa: S608 - quoted there
-    found = np.array(database.execute(bounds).fetchone(), float)
-    # An index holds 32 bits, rounded outwards; it has no bounds where there are no shapes.
+    found = _bounds(database, _index_of(database, layer))
+    # An index holds 32 bits, rounded outwards.
     covered = np.array(told.fetchone(), float) <= found + 2 * np.spacing(np.abs(found).astype(np.float32))
-    if not (covered | np.isnan(found)).all():
+    if not (covered | np.isinf(found)).all():
         raise ValueError(f"the layer {layer} has lost its extent")
+
+
+def _bounds(database: sqlite3.Connection, index: str) -> NDArray[np.float64]:
+    """(west, south, -east, -north) of all shapes, from the top of their index, which covers them; none: infinite.
+
+    Asked for them, SQLite looks at each shape.
+    """
+    (top,) = database.execute(f'SELECT data FROM "{index}_node" WHERE nodeno = 1').fetchone()  # noqa: S608 - quoted
+    cells = np.frombuffer(top, RTREE_CELL, int.from_bytes(top[2:4], "big"), offset=4)["sides"].astype(float)
+    return np.asarray(np.min(cells[:, [0, 2, 1, 3]] * (1, 1, -1, -1), axis=0, initial=np.inf))
 
 
 def place_in_copy(path: Path, copy: Path, features: Features, layer: str) -> Place:

@@ -1,6 +1,7 @@
 """Polygon layers on disk, complete and checked before they have their name."""
 
 import sqlite3
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,8 @@ def write_features(
     refuse_disguised(path, "output")
 
     def verify(finished: Path) -> None:
-        _verify(form, finished, place.layer, (place.rows + features.rows, place.shapes + features.rows), path)
+        wanted = place.rows + features.rows, place.shapes + features.rows, *(more or ())
+        _verify(form, finished, place.layer, wanted, path)
 
     before = path.stat().st_size if append and path.exists() else 0
     expected = before + _expected_bytes(form, features.vertices, features.rows)
@@ -54,7 +56,7 @@ def write_features(
         place = Place(layer)
         if append and path.exists():
             place = place_in_copy(path, file, features, layer)
-        form.write(file, features, place.layer)
+        more = form.write(file, features, place.layer)
         if form is GEOPACKAGE:
             add_style(file, place.layer, scheme)
         file.rename(folder / path.name)
@@ -107,16 +109,22 @@ def _library_errors(path: Path) -> Iterator[None]:
         raise failure(path, problem) from problem
 
 
-def _verify(form: Format, file: Path, layer: str, wanted: tuple[int, int], target: Path) -> None:
+def _verify(form: Format, file: Path, layer: str, wanted: tuple[object, ...], target: Path) -> None:
     """Re-opens what was written for `target`."""
-    found: tuple[int, int] | str
+    damage = None
     try:
-        found = form.count(file.absolute(), layer)
-    except _file_errors(ValueError, KeyError) as problem:
-        found = f"unreadable ({problem})"
-    if found != wanted:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what GDAL says of damage comes in our words
+            found = form.count(file.absolute(), layer)
+        if found[:2] != wanted[:2]:
+            damage = f"rows and shapes are {found[:2]}, not {wanted[:2]}"
+        elif found != wanted:
+            damage = "not all of what was written, or was there before, can be read again"
+    except _file_errors(ValueError, KeyError, RuntimeError) as problem:
+        damage = f"unreadable ({problem})"
+    if damage:
         raise RssegError(
-            f"{target}: came out damaged: rows and shapes are {found}, not {wanted}",
+            f"{target}: came out damaged: {damage}",
             "the disk filled up, or failed; free some space and run again",
             file=str(target),
             kind="space",

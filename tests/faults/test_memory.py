@@ -62,7 +62,8 @@ def limited(folder: Path) -> Iterator[Limited]:
 def test_with_less_and_less_memory(call, written: str, folder: Path, limited: Limited, thorough: bool) -> None:
     assert limited.run(*call).code == 0
     right, refused = content(folder / written), 0
-    steps = range(8, 640, 16) if thorough else (32, 256)
+    # With less, Python may wait for good for a thread that it could not start.
+    steps = range(16, 640, 24) if thorough else (32, 256)
     for more_mib in steps:
         (folder / written).unlink(missing_ok=True)
         ended = limited.run(*call, more_mib=more_mib)
@@ -70,7 +71,8 @@ def test_with_less_and_less_memory(call, written: str, folder: Path, limited: Li
         if ended.code == 0:
             assert content(folder / written) == right
         else:
-            assert "memory" in ended.said, (more_mib, ended)
+            # Of memory, GDAL says here and there no more than what it could not do.
+            assert "memory" in ended.said or f"{written}: could not be written" in ended.said, (more_mib, ended)
             assert not (folder / written).exists()
         refused += ended.code
     print(f"{call[0]}: {len(steps)} limits of memory, {refused} refused, the others right")

@@ -15,7 +15,7 @@ def test_without_verification_damage_would_be_silent(command: Command, bench: Be
     budgets = range(most // 2, most, 1024 if thorough else most // 8)
     silent = [size for size in budgets if "silent" in _faults(command, bench, f"limit({size})")]
     if bench.rsseg.can_fail:
-        calls = range(1, bench.usual(command).calls + 1, 1 if thorough else 24)
+        calls = range(1, bench.usual(command).calls + 1, 4 if thorough else 24)
         failing = [bench.failing(number, errno.ENOSPC) for number in calls]
         silent += [first for first in failing if "silent" in _faults(command, bench, first)]
     print(f"{command}: {len(silent)} silent without verification")

@@ -133,7 +133,7 @@ def test_each_format_on_disks_of_all_sizes(
 
 def is_whole(form: Format, path: Path, features: Features) -> bool:
     has_style = form is not GEOPACKAGE or len(pyogrio.read_dataframe(path, layer="layer_styles")) == 1
-    return form.count(path, "classes") == (features.rows, features.rows) and has_style
+    return form.count(path, "classes")[:2] == (features.rows, features.rows) and has_style
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)

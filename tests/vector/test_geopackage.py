@@ -16,7 +16,9 @@ from rasterio.crs import CRS
 
 from rsseg_cli.classes import UNLABELLED, ClassScheme
 from rsseg_cli.errors import RssegError
+from rsseg_cli.vector import geopackage
 from rsseg_cli.vector.geopackage import count_geopackage, read_back_geopackage
+from rsseg_cli.vector.ogr import write_layer
 from rsseg_cli.vector.table import Features, to_frame
 from rsseg_cli.vector.write import write_features
 
@@ -130,6 +132,21 @@ def test_a_layer_that_others_wrote_without_an_extent_can_be_added_to(path: Path,
     with closing(sqlite3.connect(path)) as database:
         (found,) = database.execute("SELECT min_x FROM gpkg_contents WHERE table_name = 'lands'").fetchone()
     assert found == pytest.approx(told, abs=0.1)
+
+
+def test_layers_that_gdal_loses_come_back(path: Path, make_features, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = make_features(MASK)
+    add(path, features, "first")
+    whole = path.read_bytes()
+
+    def make_anew(file: Path, *arguments: Any, **options: Any) -> None:
+        file.unlink()  # what GDAL does with a file that it could not open
+        write_layer(file, *arguments, **options)
+
+    monkeypatch.setattr(geopackage, "write_layer", make_anew)
+    with pytest.raises(RssegError, match="came out damaged: not all of what was written, or was there before"):
+        add(path, features, "second")
+    assert path.read_bytes() == whole
 
 
 def add(path: Path, features: Features, layer: str = "lands", scheme: ClassScheme = SCHEME, **options: Any) -> None:

@@ -210,7 +210,7 @@ def form(request: pytest.FixtureRequest) -> Format:
 
 
 def whole(form: Format, path: Path, features: Features) -> bool:
-    return form.count(path, "classes") == (features.rows, features.rows)
+    return form.count(path, "classes")[:2] == (features.rows, features.rows)
 
 
 def test_each_format_is_delivered_by_its_name(tmp_path: Path, form: Format, make_features, capfd) -> None:
@@ -235,7 +235,7 @@ def test_each_format_can_be_said(tmp_path: Path, form: Format, make_features, na
 def test_no_regions_in_each_format(tmp_path: Path, form: Format, make_features, crs: CRS | None) -> None:
     path = tmp_path / f"map{form.suffixes[0]}"
     write_features(path, make_features(NOTHING, crs=crs), SCHEME, "classes")
-    assert form.count(path, "classes") == (0, 0)
+    assert form.count(path, "classes")[:2] == (0, 0)
 
 
 def test_an_old_file_of_each_format_stays_unless_it_may_go(tmp_path: Path, form: Format, make_features) -> None:
