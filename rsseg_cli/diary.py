@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
 from rsseg_cli.classes import UNLABELLED, ClassScheme
+from rsseg_cli.delivery import system_errors
+from rsseg_cli.raster.verify import gdal_errors
 
 # Bands of a picture, if they are there; else the first three, or the first alone.
 SHOWN = ("red", "green", "blue")
@@ -33,7 +35,7 @@ class Diary:
     def write(self) -> None:
         path = self.folder / "log.csv"
         is_new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
+        with system_errors(path), path.open("a", newline="", encoding="utf-8") as file:
             lines = csv.writer(file)
             if is_new:
                 lines.writerow(("method", "step", "what", "value"))
@@ -71,8 +73,13 @@ class Palette:
 
 
 def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    count, height, width = image.shape
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path, "w", driver="PNG", width=width, height=height, count=count, dtype="uint8") as file:
-            file.write(image)
+    (count, height, width), new = image.shape, path.with_suffix(".new")
+    size = {"width": width, "height": height, "count": count, "dtype": "uint8"}
+    try:
+        with gdal_errors(path), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(new, "w", driver="PNG", **size) as file:
+                file.write(image)
+            new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
