@@ -23,7 +23,7 @@ from torch import Tensor
 
 from rsseg_cli import __version__
 from rsseg_cli.classes import ClassScheme
-from rsseg_cli.delivery import deliver, failure
+from rsseg_cli.delivery import REASON_CHARACTERS, deliver, failure
 from rsseg_cli.errors import RssegError
 from rsseg_cli.model_file import FORMAT, KEY, READING, header_of, incomplete, open_model_file, refusal, sealed
 from rsseg_cli.normalisation import Normalisation
@@ -96,7 +96,8 @@ def load_bundle(path: str | Path) -> Bundle:
     try:
         network.load_state_dict(tensors)
     except RuntimeError as problem:
-        raise refusal(path, f"its weights do not fit its own description: {problem}", "train it again") from problem
+        said = " ".join(str(problem).split())[:REASON_CHARACTERS]
+        raise refusal(path, f"its weights do not fit its own description: {said}", "train it again") from problem
     return Bundle(card, network.eval(), header["digest"])
 
 

@@ -32,6 +32,7 @@ HEADROOM_BYTES = 1 << 20
 # File systems allow 255; GDAL, SQLite and rsseg append to the name while they write.
 NAME_BYTES = 200
 REASON_CHARACTERS = 200
+UNREADABLE = "not recognized as being in a supported file format"  # GDAL, of a file that lost its beginning
 # Error numbers of file systems that lack what was asked for, rather than fail at it.
 LACKING = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -198,15 +199,18 @@ def failure(target: Path, problem: BaseException) -> RssegError:
         cause = cause.__cause__
     text = (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
     text = " ".join(text.replace(f"{_staging_path(target)}{os.sep}", "").split())
-    if len(text) > REASON_CHARACTERS:  # SQLite repeats the whole statement before it says what went wrong
+    text = text.rpartition(") failed: ")[2]  # SQLite repeats the whole statement before it says what went wrong
+    if UNREADABLE in text:
+        text = "what was written cannot be read again"
+    if len(text) > REASON_CHARACTERS:
         text = f"... {text[-REASON_CHARACTERS:]}"
     full = re.search(r"no space|disk is full|quota|too large|needed", text, re.IGNORECASE) is not None
     with suppress(OSError):  # GDAL often says no more than "write error"
         full = full or shutil.disk_usage(target.parent).free < HEADROOM_BYTES
-    advice = "free some space, or choose another folder" if full else "choose another folder, or mend what it says"
+    advice = "free some space" if full else "see whether the disk has space, and takes files as large"
     return RssegError(
         f"{target}: could not be written: {text}",
-        f"{advice}; nothing was left half-written",
+        f"{advice}, or choose another folder; nothing was left half-written",
         file=str(target),
         kind="space" if full else "output",
     )

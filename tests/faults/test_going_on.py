@@ -102,7 +102,7 @@ KILLED = (
         Command("adapt", (*ADAPTING, "--steps", "3", "--set", "source.steps=4"), (LEARN[-1],)),
         EVERY_STEP,
         "going on from step",
-        (6, 50),
+        (3, 50),
     ),
     Killed(Command("segment", MAP, ("map.tif", "map.qml")), "", "going on from row", (2, 12), (0.4, 0.95)),
     Killed(
