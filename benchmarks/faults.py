@@ -64,7 +64,10 @@ class Program:
 
 RSSEG = (sys.executable, "-m", "rsseg_cli")
 PROGRAMS = {
-    "rsseg segment": Program((*RSSEG, "segment", "SCENE", "--model", "MODEL", "-o", "OUT", "-q"), "out.tif"),
+    "rsseg segment": Program(
+        (*RSSEG, "segment", "SCENE", "--bands", "red=1,green=2,blue=3,nir=4", "--model", "MODEL", "-o", "OUT", "-q"),
+        "out.tif",
+    ),
     "rsseg vectorize": Program((*RSSEG, "vectorize", "MASK", "--exact", "-o", "OUT", "-q"), "out.gpkg"),
     "a rasterio loop": Program((sys.executable, __file__, "--loop", "SCENE", "OUT"), "out.tif"),
     "rio convert": Program(

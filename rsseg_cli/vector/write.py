@@ -120,7 +120,7 @@ def _verify(form: Format, file: Path, layer: str, wanted: tuple[object, ...], ta
             damage = f"rows and shapes are {found[:2]}, not {wanted[:2]}"
         elif found != wanted:
             damage = "not all of what was written, or was there before, can be read again"
-    except _file_errors(ValueError, KeyError, RuntimeError) as problem:
+    except _file_errors(ValueError, LookupError, RuntimeError) as problem:
         damage = f"unreadable ({problem})"
     if damage:
         raise RssegError(

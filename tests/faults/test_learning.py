@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -194,12 +195,12 @@ def test_where_no_tile_fits_it_says_what_to_set(bench: Bench, place: Path) -> No
 def test_memory_that_really_runs_out_is_told(
     bench: Bench, place: Path, thorough: bool, call: tuple[str, ...], before: str
 ) -> None:
-    """No error that is played: when the network begins, its process may take 4 MiB more.
-
-    Libraries in C++ now and then end the whole process then, which no Python can prevent.
-    """
+    """No error that is played: when the network begins, its process may take 4 MiB more."""
     _skip_unless(thorough)
     ended = bench.rsseg.run(place, *call, first=LITTLE_MEMORY.format(*before.split(".")))
+    assert not (place / call[call.index("-o") + 1]).exists()
+    if ended.code == -signal.SIGABRT:
+        pytest.skip("this time a library in C++ ended the process, which no Python can prevent")
     said = told(ended)
     assert "not enough memory" in said
     assert "--batch" in said
