@@ -9,7 +9,7 @@ from commands_that_write import COMMANDS, Bench, Command, broken, found, strays,
 SHORT = -1  # half of what was to be written is
 KINDS = {"once": (errno.EIO, errno.ENOSPC, SHORT, errno.EINTR), "for good": (errno.EIO, errno.ENOSPC)}
 QUICK_POINTS = 4
-FOR_GOOD_STEP = 5  # what fails for good fails as what follows does, too
+FOR_GOOD_STEP = 10  # what fails for good fails as what follows does, too
 
 
 @pytest.mark.parametrize("how", KINDS)
