@@ -146,6 +146,16 @@ def added(levels: Levels, others: Levels) -> Levels:
     return tuple(one + other for one, other in zip(levels, others, strict=True))
 
 
+def apart(one: Tensor, other: Tensor) -> Tensor:
+    """How far apart two levels (B, C, H, W) are in each cell (B, H, W), whatever their lengths."""
+    return (_unit(one) - _unit(other)).abs().sum(dim=1)
+
+
+def _unit(level: Tensor) -> Tensor:
+    length: Tensor = level.norm(dim=1, keepdim=True)
+    return level / (length + 1e-6)
+
+
 def open_extractor(
     name: str, bands: Sequence[str], weights: StateDict | None = None, *, only_rgb: bool = False, seed: int = 0
 ) -> Extractor:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,9 @@ from torch.nn import functional
 
 from rsseg_models.batch import Batch
 from rsseg_models.errors import ModelError
-from rsseg_models.optimise import Descent, Schedule, optimise
+from rsseg_models.optimise import Adapter, Descent, Schedule, Seen, Seen_contra, optimise
+
+Network = TypeVar("Network", bound=nn.Module)
 
 CLIP = 1.0
 WARM_UP = 10
@@ -42,12 +44,16 @@ class Settings:
     """How strongly weights are held near zero."""
     metric: float = 0.5
     """Weight of the published loss, on the pair as it is, beside that of the known changes."""
+    consistency: float = 0.5
+    """Weight of saying the same of the pair had both dates been taken once more: other light, noise and place."""
     trust: float = 2.0
     """Weight of what was learned beside the classical distance, which has 1."""
     patience: int = 5
     """Looks at what was kept back without anything better, before it stops."""
     known_share: float = 0.1
     """Part of the sampled ground that known changes cover."""
+    tune: float = 0.0
+    """Rate at which an encoder's features learn along, such as 1e-5; 0 leaves them as they are."""
 
     def __post_init__(self) -> None:
         for name, value, least, most in (
@@ -55,9 +61,11 @@ class Settings:
             ("learning_rate", self.learning_rate, 0, 1),
             ("weight_decay", self.weight_decay, 0, 10),
             ("metric", self.metric, 0, 100),
+            ("consistency", self.consistency, 0, 100),
             ("trust", self.trust, 0, 100),
             ("patience", self.patience, 1, 1_000_000),
             ("known_share", self.known_share, 0.01, 0.5),
+            ("tune", self.tune, 0, 0.1),
         ):
             if not least <= value <= most:
                 raise ModelError(f"{name} = {value}: out of range", f"give between {least} and {most:g}")
@@ -77,12 +85,14 @@ class Sample:
 
     levels: Tensor  # (pixel, level) of the pair as it is
     distance: Tensor  # (pixel,) of the same, where 1 is the least that counts as change
+    again: Tensor  # (pixel, level), had both dates been taken once more
     known: Known
     kept_back: Known  # never learned from: it says when to stop
 
     def to(self, device: str) -> "Sample":
         known, kept_back = (Known(part.levels.to(device), part.changed.to(device)) for part in self.parts)
-        return Sample(self.levels.to(device), self.distance.to(device), known, kept_back)
+        levels, distance, again = (part.to(device) for part in (self.levels, self.distance, self.again))
+        return Sample(levels, distance, again, known, kept_back)
 
     @property
     def parts(self) -> tuple[Known, Known]:
@@ -146,6 +156,11 @@ def known_loss(logit: Tensor, changed: Tensor) -> Tensor:
     return torch.stack(parts).mean() if parts else logit.sum()
 
 
+def consistency_loss(logit: Tensor, again: Tensor) -> Tensor:
+    """How far two looks at the same ground are apart."""
+    return (torch.sigmoid(logit) - torch.sigmoid(again)).abs().mean()
+
+
 class MetricCd:
     """The generator while it learns."""
 
@@ -159,10 +174,12 @@ class MetricCd:
     def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
         """All of the sample, in each step."""
         known = known_loss(self.network(self.sample.known.levels), self.sample.known.changed)
-        metric = metric_loss(self.network(self.sample.levels), self.sample.distance)
-        self.descent.minimise(known + self.settings.metric * metric, number)
+        logit = self.network(self.sample.levels)
+        metric = metric_loss(logit, self.sample.distance)
+        apart = consistency_loss(logit, self.network(self.sample.again))
+        self.descent.minimise(known + self.settings.metric * metric + self.settings.consistency * apart, number)
         self.network.clamp()
-        return {"known": known.detach(), "metric": metric.detach()}
+        return {"known": known.detach(), "metric": metric.detach(), "consistency": apart.detach()}
 
     @torch.no_grad()
     def error(self) -> float:
@@ -177,11 +194,17 @@ class MetricCd:
         self.descent.load_state_dict(state["descent"])
 
 
-@dataclass(frozen=True)
-class Learned:
-    """The generator at its best, and how it came about."""
+class Judged(Adapter[Seen_contra], Protocol[Seen_contra]):
+    """An adapter that is measured by known changes that were kept back."""
 
-    network: Generator
+    def error(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Learned(Generic[Network]):
+    """A network at its best, and how it came about."""
+
+    network: Network
     steps: int
     stopped_by: str  # steps, no better, or minutes
 
@@ -197,21 +220,29 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def learn(sample: Sample, settings: Settings, seed: int = 0, is_late: Callable[[], bool] = lambda: False) -> Learned:
+def learn(
+    sample: Sample, settings: Settings, seed: int = 0, is_late: Callable[[], bool] = lambda: False
+) -> Learned[Generator]:
     """Steps until what was kept back is told no better; the generator is the one that told it best."""
     with _one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        method = MetricCd(sample, settings)
-        best, least, worse, done = copy.deepcopy(method.network), method.error(), 0, 0
         every = Batch(sample.levels, sample.levels, sample.levels)  # a step looks at all, whatever its number
-        reports = optimise(method, lambda number: every, settings.steps, seed)
-        while some := list(islice(reports, CHECK_EVERY)):
-            done, error = some[-1].step, method.error()
-            worse = 0 if error < least else worse + 1
-            if error < least:
-                best, least = copy.deepcopy(method.network), error
-            if worse >= settings.patience:
-                return Learned(best, done, "no better")
-            if is_late():
-                return Learned(best, done, "minutes")
+        return best_of(MetricCd(sample, settings), lambda number: every, settings, seed, is_late)
+
+
+def best_of(
+    method: Judged[Seen], draw: Callable[[int], Seen], settings: Settings, seed: int, is_late: Callable[[], bool]
+) -> Learned[Any]:
+    """The state that told best what was kept back; the one before the first step may be it."""
+    best, least, worse, done = copy.deepcopy(method.network), method.error(), 0, 0
+    reports = optimise(method, draw, settings.steps, seed)
+    while some := list(islice(reports, CHECK_EVERY)):
+        done, error = some[-1].step, method.error()
+        worse = 0 if error < least else worse + 1
+        if error < least:
+            best, least = copy.deepcopy(method.network), error
+        if worse >= settings.patience:
+            return Learned(best, done, "no better")
+        if is_late():
+            return Learned(best, done, "minutes")
     return Learned(best, done, "steps")

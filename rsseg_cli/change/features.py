@@ -14,6 +14,8 @@ from rsseg_cli.change.pair import Pair
 from rsseg_cli.errors import RssegError
 from rsseg_cli.memory import memory_told
 
+# As --encoder: features of no network.
+WITHOUT = "none"
 # Random by nature; nobody misses weights of it.
 WITHOUT_WEIGHTS = "random"
 # Of a rate that was too fast, what is worth a try.
@@ -25,7 +27,7 @@ logger = logging.getLogger(__name__)
 def open_features(choice: Choice, bands: Sequence[str]) -> Extractor | None:
     """The extractor for these bands; None where no encoder is wanted."""
     name, file = choice.encoder, choice.encoder_weights
-    if name is None or name == "none":
+    if name in (None, WITHOUT):
         if file:
             raise RssegError(f"--encoder-weights {file}: of which encoder?", "name it, as in --encoder squeezenet")
         return None

@@ -32,7 +32,7 @@ class Chips:
         for window in windows:
             side = min(MOST_PX, *window.shape[1:])
             for _ in range(CHIPS_A_WINDOW):
-                chip = window[:, *_somewhere((side, side), window.shape[1:], rng)]
+                chip = window[:, *somewhere((side, side), window.shape[1:], rng)]
                 if np.isfinite(chip).all():
                     found.append(chip.copy())
         values = np.stack(found) if found else np.zeros((0, 1, 1, 1), np.float32)
@@ -46,7 +46,7 @@ def with_changes(image: Values, chips: Chips, share: float, rng: np.random.Gener
         if covered.mean() >= share:
             break
         piece, shape = _piece(chips, image.shape[1:], rng)
-        place = _somewhere(shape.shape, covered.shape, rng)
+        place = somewhere(shape.shape, covered.shape, rng)
         below = image[:, *place]
         apart = np.abs(piece.mean(axis=(1, 2)) - below.mean(axis=(1, 2))) / chips.spread
         if apart.max() >= LEAST_DIFFERENCE:  # not where there is a gap: nothing is at any distance from it
@@ -64,14 +64,14 @@ def _piece(chips: Chips, most: tuple[int, ...], rng: np.random.Generator) -> tup
         max(1, min(round(side), limit // 4, length))
         for side, limit, length in zip((size * stretch, size / stretch), most, chip.shape[1:], strict=True)
     ]
-    values = chip[:, *_somewhere(sides, chip.shape[1:], rng)]
+    values = chip[:, *somewhere(sides, chip.shape[1:], rng)]
     if rng.random() < 0.5:
         return values, np.ones(sides, np.bool_)
     y, x = ((np.arange(side) + 0.5) / side * 2 - 1 for side in sides)
     return values, np.add.outer(y**2, x**2) <= 1
 
 
-def _somewhere(sides: Sequence[int], within: Sequence[int], rng: np.random.Generator) -> tuple[slice, slice]:
+def somewhere(sides: Sequence[int], within: Sequence[int], rng: np.random.Generator) -> tuple[slice, slice]:
     """A rectangle (height, width) anywhere within another."""
     starts = [int(rng.integers(0, most - side + 1)) for side, most in zip(sides, within, strict=True)]
     row, col = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))

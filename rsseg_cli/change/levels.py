@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rsseg_models.change_features import STRIDES, Extractor, halo_px
+from rsseg_models.change_features import STRIDES, Extractor, apart, halo_px
 
 from rsseg_cli.change.distance import HALO_PX, SAMPLE_SIDE_PX, SAMPLE_WINDOWS, DistanceModel, blurred
 from rsseg_cli.change.features import open_features
@@ -45,22 +45,20 @@ class Features:
         dates = [self._made(image, date) for date, image in enumerate((before, after))]
         levels = []
         for stride, one, other in zip(STRIDES, *dates, strict=True):
-            apart = (_unit(one) - _unit(other)).abs().sum(dim=0).cpu().numpy()
-            of_cells = held[::stride, ::stride][: apart.shape[0], : apart.shape[1]]
-            soft = [blurred(apart[np.newaxis], of_cells, scale / stride)[0] for scale in FEATURE_SCALES_PX]
+            cells = apart(one, other)[0].cpu().numpy()
+            of_cells = held[::stride, ::stride][: cells.shape[0], : cells.shape[1]]
+            soft = [blurred(cells[np.newaxis], of_cells, scale / stride)[0] for scale in FEATURE_SCALES_PX]
             levels.append(_enlarged(np.mean(soft, axis=0), stride, held.shape))
         return np.stack(levels)
 
-    def _made(self, image: Values, date: int) -> list[torch.Tensor]:
+    def _made(self, image: Values, date: int) -> tuple[torch.Tensor, ...]:
+        return self.extractor(torch.from_numpy(self.scaled(image, date))[None].to(self.device))
+
+    def scaled(self, image: Values, date: int) -> Values:
+        """As the encoder sees it: dark is 0, bright 1, and nothing in the middle."""
         low, high = (part[date][:, np.newaxis, np.newaxis] for part in (self.low, self.high))
         scaled = ((np.nan_to_num(image, nan=0.0) - low) / (high - low)).clip(-0.5, 1.5)
-        scaled = np.where(np.isfinite(image), scaled, np.float32(0.5))
-        return [level[0] for level in self.extractor(torch.from_numpy(scaled)[None].to(self.device))]
-
-
-def _unit(level: torch.Tensor) -> torch.Tensor:
-    length: torch.Tensor = level.norm(dim=0, keepdim=True)
-    return level / (length + 1e-6)
+        return np.where(np.isfinite(image), scaled, np.float32(0.5))
 
 
 def _enlarged(cells: Values, stride: int, shape: tuple[int, ...]) -> Values:

@@ -18,11 +18,13 @@ from rsseg_models.metric_cd import Generator, Known, Sample, Settings, learn
 
 from rsseg_cli.bundle import in_words
 from rsseg_cli.change.distance import HALO_PX, fit_distance
-from rsseg_cli.change.features import failures
+from rsseg_cli.change.features import WITHOUT, failures
 from rsseg_cli.change.levels import Levels, open_levels
 from rsseg_cli.change.methods import Choice, Detector
 from rsseg_cli.change.pair import Pair
 from rsseg_cli.change.sampling import Drawn, Table, draw
+from rsseg_cli.change.tuning import tuned
+from rsseg_cli.errors import RssegError
 from rsseg_cli.predict import device_for
 from rsseg_cli.progress import Track, untracked
 from rsseg_cli.settings import fill_known
@@ -105,11 +107,17 @@ def fit_optimised(choice: Choice, pair: Pair, track: Track = untracked) -> Detec
     """Learns on the pair, and says what came of it."""
     settings, device = _settings(choice), device_for(choice.device)
     deadline = time.monotonic() + 60 * choice.minutes if choice.minutes else math.inf
+
+    def is_late() -> bool:
+        return time.monotonic() > deadline
+
     base = fit_distance(pair, seed=choice.seed, track=track)
     levels = open_levels(choice, pair, base, device)
-    drawn = draw(pair, levels, settings.known_share, choice.seed, track)
     with failures(pair, device, settings.learning_rate):
-        learned = learn(sample_of(drawn, device), settings, choice.seed, lambda: time.monotonic() > deadline)
+        if settings.tune:
+            levels = tuned(levels, pair, settings, choice.seed, is_late, track)
+        drawn = draw(pair, levels, settings.known_share, choice.seed, track)
+        learned = learn(sample_of(drawn, device), settings, choice.seed, is_late)
     weights = Weights.of(learned.network)
     fusion = Fusion.of(drawn.real.classical, weights.logits(drawn.real.levels.T), settings.trust)
     gain = _gain(fusion, weights, drawn.kept_back)
@@ -129,14 +137,19 @@ def fit_optimised(choice: Choice, pair: Pair, track: Track = untracked) -> Detec
 def _settings(choice: Choice) -> Settings:
     steps = {} if choice.steps is None else {"steps": choice.steps}
     with in_words():
-        return fill_known(Settings, {**choice.settings, **steps}, ())
+        settings = fill_known(Settings, {**choice.settings, **steps}, ())
+    if settings.tune and choice.encoder in (None, WITHOUT):
+        raise RssegError("tune: there are no features to tune", "name what makes them, as in --encoder squeezenet")
+    return settings
 
 
 def sample_of(drawn: Drawn, device: str) -> Sample:
     step = max(1, len(drawn.real.levels) // LEARNED_PIXELS)
     distance = (LEAST_CHANGE * drawn.real.classical[::step] / drawn.limit).clip(max=FARTHEST)
-    levels = torch.from_numpy(drawn.real.levels[::step].copy())
-    return Sample(levels, torch.from_numpy(distance), _known(drawn.known), _known(drawn.kept_back)).to(device)
+    levels, again = drawn.real.levels[::step], drawn.again[::step]
+    again = np.where(np.isfinite(again), again, levels)
+    as_it_is, far, once_more = map(torch.from_numpy, (levels.copy(), distance, again))
+    return Sample(as_it_is, far, once_more, _known(drawn.known), _known(drawn.kept_back)).to(device)
 
 
 def _known(table: Table) -> Known:

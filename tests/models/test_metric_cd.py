@@ -16,6 +16,7 @@ from rsseg_models.metric_cd import (
     MetricCd,
     Sample,
     Settings,
+    consistency_loss,
     known_loss,
     learn,
     metric_loss,
@@ -36,9 +37,13 @@ def known(pixels: int = 400, seed: int = 0, sign: float = 1.0) -> Known:
     return Known(levels, changed)
 
 
-def sample(kept_back: Known | None = None) -> Sample:
+def sample(kept_back: Known | None = None, restless: int | None = None) -> Sample:
+    """With a level that another look at the same ground moves, if there is to be one."""
     real = known(seed=2)
-    return Sample(real.levels, real.levels[:, 0].exp(), known(), kept_back or known(seed=1))
+    again = real.levels.clone()
+    if restless is not None:
+        again[:, restless] += 2 * torch.randn(len(again), generator=torch.Generator().manual_seed(3))
+    return Sample(real.levels, real.levels[:, 0].exp(), again, known(), kept_back or known(seed=1))
 
 
 # Losses.
@@ -205,7 +210,7 @@ def test_no_truth_goes_in() -> None:
     """What is known to be changed was put there; the pair as it is comes without."""
     taken = [*inspect.signature(learn).parameters, *inspect.signature(metric_loss).parameters]
     assert taken == ["sample", "settings", "seed", "is_late", "logit", "distance"]
-    assert list(Sample.__dataclass_fields__) == ["levels", "distance", "known", "kept_back"]
+    assert list(Sample.__dataclass_fields__) == ["levels", "distance", "again", "known", "kept_back"]
 
 
 @pytest.mark.parametrize(
@@ -220,3 +225,25 @@ def test_tables_go_to_the_device() -> None:
     moved: list[Tensor] = [part.levels for part in sample().to("meta").parts]
     assert {table.device.type for table in moved} == {"meta"}
     assert metric_cd.Sample.to(sample(), "meta").distance.device.type == "meta"
+
+
+# Another look at the same ground.
+
+
+def test_looks_that_agree_cost_nothing() -> None:
+    logit = torch.tensor([-2.0, 0.0, 3.0])
+    assert float(consistency_loss(logit, logit)) == 0
+    assert float(consistency_loss(torch.zeros(4), torch.tensor([0.0, 0.0, 100.0, -100.0]))) == pytest.approx(0.25)
+
+
+def test_a_level_that_another_look_moves_counts_less() -> None:
+    """Though it is the one that tells known changes."""
+    weights = {}
+    for restless in (None, 0, 1):
+        for consistency in (0.0, 5.0):
+            settings = Settings(steps=60, consistency=consistency)
+            found = learn(sample(restless=restless), settings).network.folded()[0]
+            weights[restless, consistency] = float(found[0])
+    assert weights[0, 5.0] < 0.8 * weights[0, 0.0]
+    assert weights[1, 5.0] == pytest.approx(weights[1, 0.0], rel=0.1)
+    assert weights[None, 5.0] == pytest.approx(weights[None, 0.0], rel=1e-5)
