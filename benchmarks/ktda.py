@@ -1,7 +1,7 @@
 """`rsseg adapt --method ktda` with few labels and with all, beside the same student without a teacher.
 
     python benchmarks/ktda.py --data DIR [--places sample dubai] [--arms NAME ...] [--shares 0.1 1] [--seeds 3]
-        [--steps 250] [--work DIR] [--results FILE] [--table]
+        [--steps 600] [--work DIR] [--results FILE] [--table]
 
 DIR (or RSSEG_DATA) holds seg/ and weights/. Needs rsseg[encoders]. Every run adds a line to the results at once, and
 what is there already is not run again. Places are in domain: `sample` learns from the three source scenes of
@@ -58,8 +58,10 @@ ARMS = {
     "none, no fmm": Arm(settings={"distil": 0.0, "fmm": "none"}),
     "cnn, no fmm": Arm(teacher="cnn", settings={"fmm": "none"}),
     "cnn, rgb": Arm(teacher="cnn", bands="red,green,blue"),
-    "cnn, faded": Arm(teacher="cnn", settings={"fade": 0.5}),
-    "cnn, dice": Arm(teacher="cnn", settings={"dice": 1.0}),
+    "cnn, no dice, faded": Arm(teacher="cnn", settings={"dice": 0.0, "fade": 0.5}),
+    "none, no dice": Arm(settings={"distil": 0.0, "dice": 0.0}),
+    "random, no dice": Arm(settings={"dice": 0.0}),
+    "cnn, no dice": Arm(teacher="cnn", settings={"dice": 0.0}),
 }
 FIRST = ("plain", "none", "random", "trained", "cnn")
 
@@ -260,7 +262,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--arms", nargs="+", default=FIRST, choices=ARMS)
     parser.add_argument("--shares", nargs="+", type=float, default=[0.1, 1.0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--crop-px", type=int, default=96)
     parser.add_argument("--teacher-steps", type=int, default=250)

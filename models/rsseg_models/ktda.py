@@ -50,7 +50,7 @@ class Settings(Recipe):
 
     auxiliary: float = between(0, 10, 0.4)
     """Weight of the loss on a second, simple head."""
-    dice: float = between(0, 10, 0.0)
+    dice: float = between(0, 10, 1.0)
     """Weight of a Dice loss, in which each class counts alike however rare it is."""
     distil: float = between(0, 1e6, 1.0)
     """Weight of the loss that pulls towards the teacher."""
@@ -117,7 +117,7 @@ class Settings(Recipe):
 
 
 TINY = Settings()
-BASE = replace(TINY, learning_rate=6e-4, width=192, heads=6, window=19, decoder=192)
+BASE = replace(TINY, learning_rate=6e-4, width=160, heads=5, window=19, decoder=160)
 # As it was run for the cover levels of grass.
 PAPER = replace(
     TINY,
@@ -126,6 +126,7 @@ PAPER = replace(
     clip=1e9,
     average=0.0,
     balance=0.0,
+    dice=0.0,
     kl_axis="width",
     teacher_norm="published",
     width=0,

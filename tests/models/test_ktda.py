@@ -447,7 +447,7 @@ def test_what_shows_nothing_changes_nothing() -> None:
     found = []
     for noise, label in ((0.0, NO_LABEL), (100.0, 1)):
         torch.manual_seed(0)
-        found.append(method(replace(SMALL, dice=1.0)).step(cut(noise, label), 0))
+        found.append(method(SMALL).step(cut(noise, label), 0))
     assert found[0] == found[1]
 
 
@@ -473,8 +473,8 @@ def test_the_target_teaches_without_labels() -> None:
 
 
 def test_without_a_teacher_labels_teach_alone() -> None:
-    assert set(method(taught=False).step(crops(), 0)) == {"source", "auxiliary"}
-    assert set(method(replace(SMALL, distil=0.0)).step(crops(), 0)) == {"source", "auxiliary"}
+    assert set(method(taught=False).step(crops(), 0)) == {"source", "auxiliary", "dice"}
+    assert set(method(replace(SMALL, distil=0.0, dice=0.0)).step(crops(), 0)) == {"source", "auxiliary"}
 
 
 def test_the_rate_rises_from_a_thousandth_and_falls_to_nothing() -> None:
