@@ -1,10 +1,8 @@
 """The command line: which commands there are, and how the process ends."""
 
 import logging
-import signal
 import sys
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -14,6 +12,7 @@ from rsseg_cli.console import print_any_name, silence_closed_pipe
 from rsseg_cli.environment import fill_closed_streams
 from rsseg_cli.errors import Terminated
 from rsseg_cli.memory import is_out_of_memory, out_of_memory
+from rsseg_cli.stops import heard, listen
 
 logger = logging.getLogger(__name__)
 app = typer.Typer(
@@ -52,10 +51,6 @@ def rsseg(
     """Map land cover and find change in imagery nobody has labelled."""
 
 
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
-
-
 def _pass_over(unheard: "sys.UnraisableHookArgs") -> None:
     """What a library could not raise, such as GDAL's words about a damaged file that are no text: an error follows."""
     logger.debug("passed over: %r", unheard.exc_value)
@@ -63,15 +58,14 @@ def _pass_over(unheard: "sys.UnraisableHookArgs") -> None:
 
 def main() -> None:
     """Exit codes: 0 done, 1 the person can mend it, 2 usage, 130 interrupted, 143 terminated."""
-    for name in ("SIGTERM", "SIGBREAK"):  # Windows has the second: Ctrl-Break, or the window was closed
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _terminate)
+    listen()
     sys.unraisablehook = _pass_over
     fill_closed_streams()
     print_any_name()
     try:
         # rsseg reads patterns itself, also on Windows: one pattern may be one date, or one map.
-        app(prog_name="rsseg", windows_expand_args=False)
+        with heard():
+            app(prog_name="rsseg", windows_expand_args=False)
     except Terminated:  # before the command itself began
         sys.exit(143)
     except KeyboardInterrupt:

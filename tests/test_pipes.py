@@ -170,9 +170,9 @@ def test_a_run_whose_caller_is_gone_ends_although_it_has_nothing_new_to_say(tmp_
     """QGIS that was killed can cancel nothing any more."""
     (tmp_path / "slow.py").write_text(
         "import signal, time\n"
-        "from rsseg_cli import app, console\n"
+        "from rsseg_cli import console, stops\n"
         "console.HEARTBEAT_S = 0.2\n"
-        "signal.signal(signal.SIGTERM, app._terminate)\n"
+        "signal.signal(signal.SIGTERM, stops.terminate)\n"
         "def steps():\n"
         "    yield 1\n"
         "    for _ in range(600): time.sleep(0.1)\n"

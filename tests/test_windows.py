@@ -9,7 +9,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 import pytest
 
-from rsseg_cli import app, delivery, environment
+from rsseg_cli import app, delivery, environment, stops
 from rsseg_cli.change.mask import split_values
 from rsseg_cli.commands import demo
 from rsseg_cli.console import Console
@@ -169,4 +169,4 @@ def test_patterns_reach_rsseg_and_a_closed_window_ends_it_in_order(monkeypatch: 
     monkeypatch.setattr(signal, "signal", calls.__setitem__)
     app.main()
     assert given == [{"prog_name": "rsseg", "windows_expand_args": False}]
-    assert calls == {signal.SIGTERM: app._terminate, 21: app._terminate}
+    assert calls == {signal.SIGINT: stops.interrupt, signal.SIGTERM: stops.terminate, 21: stops.terminate}

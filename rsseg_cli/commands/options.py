@@ -12,6 +12,7 @@ from rsseg_cli.console import Console, ProgressStyle
 from rsseg_cli.environment import prepare
 from rsseg_cli.errors import RssegError, Terminated
 from rsseg_cli.memory import is_out_of_memory, out_of_memory
+from rsseg_cli.stops import heard
 
 OUTPUT_PANEL = "What you see"
 AlphaChoice = Literal["auto", "yes", "no"]
@@ -115,7 +116,8 @@ def with_console(command: Callable[..., None]) -> Callable[..., None]:
 def _run(command: Callable[..., None], console: Console, values: dict[str, Any]) -> None:
     prepare()  # before anything imports GDAL
     try:
-        command(**values, console=console)
+        with heard():
+            command(**values, console=console)
     except RssegError as error:
         console.fail(error)
         raise typer.Exit(1) from error
