@@ -48,14 +48,14 @@ class Console:
         text = json.dumps(result) if self.as_json else "\n".join(lines)
         if text:
             with to_a_reader():
-                print(text, flush=True)
+                print(f"{text}\n", end="", flush=True)  # at once, also where nothing is buffered
 
     def fail(self, error: RssegError, on_stdout: bool = True) -> None:
         """Problem and hint on stderr; with --json the same as one object on stdout, unless more follows there."""
         LOGGER.error(error.problem, extra={"hint": error.hint})
         if self.as_json and on_stdout:
             with to_a_reader():
-                print(json.dumps({"error": error.as_json()}), flush=True)
+                print(json.dumps({"error": error.as_json()}) + "\n", end="", flush=True)
 
     @contextmanager
     def listening(self) -> Iterator[None]:

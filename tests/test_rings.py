@@ -14,7 +14,7 @@ BRIDGES = (
     *("bundle.py", "patches.py", "predict.py", "fusing.py"),
     *("adaptation.py", "beginning.py", "methods.py", "training.py", "checkpoint.py", "selection.py", "calibration.py"),
     *("teachers.py", "memory.py"),
-    *("features.py", "levels.py", "optimised.py", "paper.py"),
+    *("features.py", "levels.py", "optimised.py", "tuning.py", "paper.py"),
 )
 
 
