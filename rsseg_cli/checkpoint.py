@@ -3,8 +3,6 @@
 import json
 import logging
 import os
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,11 +18,10 @@ from rsseg_cli.delivery import failure
 from rsseg_cli.errors import RssegError
 from rsseg_cli.plan import Request
 from rsseg_cli.sameness import FILES, differences, stamps
+from rsseg_cli.stops import stops_wait
 from rsseg_cli.training import Pace, Run, Work
 
 LOCK = ".lock"
-# Windows has the third.
-STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +102,7 @@ def _write(state: Mapping[str, Any], path: Path) -> None:
     """Under its name there is the one before, or all of this one."""
     new = path.with_suffix(".new")
     try:
-        with _stops_wait(), new.open("wb") as file:
+        with stops_wait(), new.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
@@ -114,26 +111,6 @@ def _write(state: Mapping[str, Any], path: Path) -> None:
         raise failure(path, problem) from problem
     finally:
         new.unlink(missing_ok=True)
-
-
-@contextmanager
-def _stops_wait() -> Iterator[None]:
-    """Whoever stops the program meanwhile is heard when the block is done.
-
-    torch, stopped while it writes, says that writing failed; and may end the process as it clears up.
-    """
-    usual: dict[int, Any] = {}
-    came: list[int] = []
-    try:
-        if threading.current_thread() is threading.main_thread():  # in others nothing is stopped anyway
-            for number in filter(signal.getsignal, STOPS):
-                usual[number] = signal.signal(number, lambda number, frame: came.append(number))
-        yield
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-        for number in came[:1]:
-            signal.raise_signal(number)
 
 
 def is_kept(request: Request) -> bool:

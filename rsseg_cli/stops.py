@@ -5,12 +5,16 @@ says after a stop is of the stop.
 """
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rsseg_cli.errors import Terminated
+
+# Windows has the third: Ctrl-Break, or the window was closed.
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
 
 _came: list[type[BaseException]] = []
 
@@ -43,3 +47,23 @@ def heard() -> Iterator[None]:
         if _came:
             raise _came[0] from problem
         raise
+
+
+@contextmanager
+def stops_wait() -> Iterator[None]:
+    """Whoever stops the program meanwhile is heard when the block is done.
+
+    torch, stopped while it writes, says that writing failed; and may end the process as it clears up.
+    """
+    usual: dict[int, Any] = {}
+    came: list[int] = []
+    try:
+        if threading.current_thread() is threading.main_thread():  # in others nothing is stopped anyway
+            for number in filter(signal.getsignal, STOPS):
+                usual[number] = signal.signal(number, lambda number, frame: came.append(number))
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
