@@ -3,9 +3,9 @@
     python benchmarks/adapt_cost.py [--encoder mit-b0] [--crop-px 512] [--batch 2] [--runs 5] [--device cpu]
 
 Every figure is of a process of its own: seconds of a step are medians of --runs in turn with the plain passes, memory
-is the highest of the process. Plain are the forward and backward passes of the network, drawn crops in, one loss out:
-self-training has one pass for the teacher and two with gradients; st-dasegnet has four with gradients (two students,
-two domains). What comes on top - mixing, teachers' heads, discriminators, moving averages - is what the ratio shows.
+is the highest of the process. Plain are the passes of the network that a method cannot do without, with and without
+gradients, drawn crops in, one loss out. What comes on top - mixing, patches, teachers' heads, discriminators, fusion of
+dates, moving averages - is what the ratio shows.
 """
 
 import argparse
@@ -19,15 +19,23 @@ from statistics import median
 from typing import Any
 
 import torch
-from rsseg_models import self_training, st_dasegnet
-from rsseg_models.batch import Batch, Domains
+from rsseg_models import da_stc, self_training, st_dasegnet
+from rsseg_models.batch import Batch, Clips, Domains, alone
 from rsseg_models.devices import choose_precision
 from rsseg_models.losses import cross_entropy
 from rsseg_models.network import Architecture, SegmentationNetwork, build
 from torch import Tensor
 
 CLASSES, BANDS = 6, ("red", "green", "blue")
-METHODS = ("self-training", "st-dasegnet")
+DATES, DAYS_APART = 3, 30.0
+# Of each method: passes without gradients, and with. A teacher looks once at each date; students of a series look at
+# the other dates of their four kinds of crops without learning there.
+METHODS = {
+    "self-training": (1, 2),
+    "st-dasegnet": (0, 4),
+    "da-stc": (1, 4),
+    f"da-stc, {DATES} dates": (DATES + 4 * (DATES - 1), 4),
+}
 
 
 def main() -> None:
@@ -60,14 +68,15 @@ def _aside(what: str) -> dict[str, float]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, float]:
-    kind, name = options.one.split(" ")
+    kind, _, name = options.one.partition(" ")
     torch.manual_seed(0)
     batch = Domains(_crops(options), _crops(options)).to(options.device)
     network = build(Architecture(options.encoder, BANDS, CLASSES)).to(options.device).train()
     both: dict[str, Callable[[], Any]] = {}
     if kind != "plain":
         adapter = _adapter(name, network, options)
-        both["step"] = lambda: adapter.step(batch, 1)
+        seen = _dated(batch, name).to(options.device) if name.startswith("da-stc") else batch
+        both["step"] = lambda: adapter.step(seen, 1)
     if kind != "step":
         both["plain"] = _plain(name, network, batch, options)
     taken: dict[str, list[float]] = {what: [] for what in both}
@@ -102,16 +111,33 @@ def _crops(options: argparse.Namespace) -> Batch:
     return Batch(torch.randn(options.batch, len(BANDS), *side[1:]), torch.ones(side, dtype=torch.bool), labels)
 
 
+def _dated(batch: Domains[Batch], name: str) -> Domains[Clips]:
+    """The same crops as series."""
+    clips = Domains(alone(batch.source), alone(batch.target))
+    if name == "da-stc":
+        return clips
+    return Domains(*(_repeated(part) for part in (clips.source, clips.target)))
+
+
+def _repeated(clips: Clips) -> Clips:
+    days = (DAYS_APART * torch.arange(DATES)).expand(len(clips.labels), -1)
+    bands, valid = clips.bands.repeat(1, DATES, 1, 1, 1), clips.valid.repeat(1, DATES, 1, 1)
+    return Clips(bands, valid, days, clips.labels)
+
+
 def _adapter(name: str, network: SegmentationNetwork, options: argparse.Namespace) -> Any:
     precision = _precision(options)
-    weights, shares = (torch.ones(CLASSES, device=options.device), torch.full((CLASSES,), 1 / CLASSES))
+    weights = torch.ones(CLASSES, device=options.device)
+    shares = torch.full((CLASSES,), 1 / CLASSES, device=options.device)
+    given = (100, weights, shares)
+    if name == "self-training":
+        return self_training.SelfTraining(network, self_training.Settings(precision=precision), *given)
     if name == "st-dasegnet":
         settings = st_dasegnet.Settings(precision=precision)
-        return st_dasegnet.StDasegnet(
-            network, settings, 100, weights, shares.to(options.device), crop_px=options.crop_px
-        )
-    training = self_training.Settings(precision=precision)
-    return self_training.SelfTraining(network, training, 100, weights, shares.to(options.device))
+        return st_dasegnet.StDasegnet(network, settings, *given, crop_px=options.crop_px)
+    # From the first step on all that a step can do.
+    frames = 1 if name == "da-stc" else DATES
+    return da_stc.DaStc(network, da_stc.Settings(frames=frames, fused_after=0, precision=precision), *given)
 
 
 def _precision(options: argparse.Namespace) -> str:
@@ -129,25 +155,20 @@ def _plain(name: str, network: SegmentationNetwork, batch: Domains, options: arg
             found: Tensor = network(bands)
         return found
 
-    def self_training_passes() -> None:
+    looks, learned = METHODS[name]
+
+    def passes() -> None:
         with torch.no_grad():
-            logits(batch.target.bands)
+            for _ in range(looks):
+                logits(batch.target.bands)
         optimiser.zero_grad()
-        # One graph for both, as the method needs them together.
-        loss = sum(cross_entropy(logits(part.bands), part.labels) for part in (batch.source, batch.target))
-        assert isinstance(loss, Tensor)
+        # One graph for all, as the methods need them together.
+        parts = [(batch.source, batch.target)[number % 2] for number in range(learned)]
+        loss = torch.stack([cross_entropy(logits(part.bands), part.labels) for part in parts]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
-    def st_dasegnet_passes() -> None:
-        optimiser.zero_grad()
-        total = torch.zeros((), device=options.device)
-        for part in (batch.source, batch.source, batch.target, batch.target):
-            total = total + cross_entropy(logits(part.bands), part.labels)
-        total.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-
-    return self_training_passes if name == "self-training" else st_dasegnet_passes
+    return passes
 
 
 if __name__ == "__main__":
