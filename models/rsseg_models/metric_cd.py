@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from rsseg_models.batch import Batch
 from rsseg_models.errors import ModelError
-from rsseg_models.optimise import Adapter, Descent, Schedule, Seen, Seen_contra, optimise
+from rsseg_models.optimise import Adapter, Descent, Report, Schedule, Seen, Seen_contra, optimise
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -209,6 +209,10 @@ class Learned(Generic[Network]):
     stopped_by: str  # steps, no better, or minutes
 
 
+# Passes reports through, and tells somebody how far the steps are.
+Watch = Callable[[Iterator[Report]], Iterator[Report]]
+
+
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Steps are so small that threads would do little else than wait for each other."""
@@ -231,11 +235,16 @@ def learn(
 
 
 def best_of(
-    method: Judged[Seen], draw: Callable[[int], Seen], settings: Settings, seed: int, is_late: Callable[[], bool]
+    method: Judged[Seen],
+    draw: Callable[[int], Seen],
+    settings: Settings,
+    seed: int,
+    is_late: Callable[[], bool],
+    watch: Watch = iter,
 ) -> Learned[Any]:
     """The state that told best what was kept back; the one before the first step may be it."""
     best, least, worse, done = copy.deepcopy(method.network), method.error(), 0, 0
-    reports = optimise(method, draw, settings.steps, seed)
+    reports = watch(optimise(method, draw, settings.steps, seed))
     while some := list(islice(reports, CHECK_EVERY)):
         done, error = some[-1].step, method.error()
         worse = 0 if error < least else worse + 1

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsseg_models.change_features import Extractor, apart
-from rsseg_models.metric_cd import CLIP, WARM_UP, Generator, Learned, Settings, best_of, known_loss, metric_loss
+from rsseg_models.metric_cd import CLIP, WARM_UP, Generator, Learned, Settings, Watch, best_of, known_loss, metric_loss
 from rsseg_models.optimise import Descent, Schedule
 
 # Crops of a step, and of one pass where nothing is learned.
@@ -126,11 +126,12 @@ def tune(
     settings: Settings,
     seed: int = 0,
     is_late: Callable[[], bool] = lambda: False,
+    watch: Watch = iter,
 ) -> Learned[TunedFeatures]:
     """Steps until what was kept back is told no better; the features are those that told it best."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         method = FeatureTuning(extractor, learned, kept_back, settings)
-        found = best_of(method, method.draw, settings, seed, is_late)
+        found = best_of(method, method.draw, settings, seed, is_late, watch)
     found.network.extractor.requires_grad_(False)
     return found

@@ -40,7 +40,15 @@ def tuned(
         logger.warning("tune: no ground of this pair takes known changes, so that features stay as they are")
         return levels
     logger.info("metric-cd: the features learn, %d steps at most", settings.steps)
-    found = tune(features.extractor, learned.to(features.device), kept.to(features.device), settings, seed, is_late)
+    found = tune(
+        features.extractor,
+        learned.to(features.device),
+        kept.to(features.device),
+        settings,
+        seed,
+        is_late,
+        lambda reports: track(reports, "tuning features", settings.steps),
+    )
     logger.info("metric-cd: %d steps for the features, ended by %s", found.steps, found.stopped_by)
     return replace(levels, features=replace(features, extractor=found.network.extractor))
 

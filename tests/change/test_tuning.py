@@ -1,6 +1,8 @@
 """Features tuned on a pair, through the whole of metric-cd."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +47,18 @@ def test_the_seed_decides_and_blocks_do_not_show() -> None:
     np.testing.assert_array_equal(whole, again.distance(pair, pair.grid.window))
     part = found.distance(pair, Window(24, 48, 40, 24))
     np.testing.assert_allclose(part, whole[48:72, 24:64], rtol=1e-3)
+
+
+def test_steps_are_told_as_they_are_done() -> None:
+    told: dict[str, tuple[int, int]] = {}
+
+    def track(steps: Iterable[Any], label: str, total: int) -> Iterator[Any]:
+        for done, step in enumerate(steps, 1):
+            told[label] = (done, total)
+            yield step
+
+    fit_optimised(QUICK, drawn(16), track)
+    assert told["tuning features"] == (10, 10)
 
 
 @pytest.mark.parametrize("side", [16, 23, 64])
