@@ -149,8 +149,11 @@ def main() -> None:
 
 def _jobs(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     given = dict(pair.split("=", 1) for pair in options.set or ())
-    for pair in pairs_of(options.data, options.work):
-        if options.pairs and not any(word in pair.name for word in options.pairs):
+    pairs = list(pairs_of(options.data, options.work))
+    names = {pair.name for pair in pairs}
+    for pair in pairs:
+        # A whole name means that pair alone, also where others' names hold it.
+        if options.pairs and not any(word in ({pair.name} if word in names else pair.name) for word in options.pairs):
             continue
         for seed in range(options.seeds):
             for name in options.methods or METHODS:
