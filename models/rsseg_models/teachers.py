@@ -7,6 +7,7 @@ filled up to whole tokens; what they say is the maps of four depths.
 import inspect
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -216,9 +217,12 @@ def _colours(transformers: Any, name: str, here: dict[str, Any]) -> tuple[Any, A
 
 
 def _unavailable(name: str, download: bool, problem: Exception) -> ModelError:
+    of_backbone = unavailable(name, download, problem)
+    fetch = f"fetch it where there is a network, and name its folder: {FETCH}"
+    hint = of_backbone.hint if Path(name).is_dir() else fetch
     return ModelError(
-        unavailable(name, download, problem).problem.replace("the backbone", "the teacher", 1),
-        f"fetch it where there is a network, and name its folder: {FETCH}; or run without a teacher: --teacher none",
+        of_backbone.problem.replace("the backbone", "the teacher", 1),
+        f"{hint}; or run without a teacher: --teacher none",
     )
 
 

@@ -78,6 +78,9 @@ def find_weights(name: str, *, download: bool) -> Path:
 
 def unavailable(name: str, download: bool, problem: Exception | None) -> ModelError:
     reason = str(problem).splitlines()[0] if problem and str(problem) else "no reason given"
+    if Path(name).is_dir():
+        hint = "give one that holds config.json and model.safetensors, as `hf download` leaves it"
+        return ModelError(f"the backbone {name} cannot be had from this folder: {reason}", hint)
     where = "on this machine or its hub" if download else "on this machine, and downloading was not asked for"
     return ModelError(
         f"the backbone {name} cannot be had {where}: {reason}", "connect, or give a folder that holds the model"
