@@ -194,7 +194,8 @@ def test_blocks_that_are_not_there_are_refused(transformers: Any, tmp_path: Path
 def test_a_folder_that_holds_no_model_is_refused(transformers: Any, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be had from this folder") as caught:
         open_vision_transformer(str(tmp_path))
-    assert "config.json" in caught.value.hint and "--teacher none" in caught.value.hint
+    assert "config.json" in caught.value.hint
+    assert "--teacher none" in caught.value.hint
 
 
 def test_without_a_network_an_id_is_refused(transformers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
