@@ -30,6 +30,8 @@ ZOOMS = (0.75, 1.5)
 NOISE = 0.25
 # Scores nearer to each other than this say nothing; the later candidate has learned more.
 TELLING = 0.02
+# A way to see the target that tells less than this part of what another one tells is blind.
+LEAST_TOLD = 0.5
 # A class on less of the ground than this is not there.
 LEAST_SHARE = 0.002
 AT_ONCE = 8  # blocks
@@ -51,6 +53,21 @@ class Way:
         return bands + (", with norms of its own" if self.target_norms else "")
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """What a model makes of the target seen in one way."""
+
+    doubt: float  # mean entropy of the classes: how unsure it is
+    told: float  # how much less that is than by the mere frequency of the classes it finds
+
+
+def least_doubtful(outlooks: Mapping[Way, Outlook]) -> Way:
+    """Of the ways that are not blind: in values far from all it knows, a model may be very sure of a single class."""
+    most = max(outlook.told for outlook in outlooks.values())
+    telling = [way for way, outlook in outlooks.items() if outlook.told >= LEAST_TOLD * most]
+    return min(telling, key=lambda way: outlooks[way].doubt)
+
+
 class Judge:
     """Scores candidates on the held-back ground of the target."""
 
@@ -64,42 +81,54 @@ class Judge:
         self.bands = next(iter(self.grounds.values()))  # as the last candidate saw them
         noise = torch.Generator().manual_seed(seed)
         self.noise = NOISE * torch.randn(self.bands.shape, generator=noise)
-        self.wanted: Tensor | None = None  # classes that the first candidate finds
+        self.wanted: Tensor | None = None  # classes that have to be found
         self.plain = torch.zeros(self.inside.shape, dtype=torch.int64)  # the map of the last candidate
 
     def __bool__(self) -> bool:
         return bool(self.inside.any())
 
+    def expect(self, candidate: Kept, way: Way) -> None:
+        """Classes that this one finds have to be found by all that are scored."""
+        forward = forward_of(candidate, self.device, choose_precision("auto", self.device))
+        self.bands = self.grounds[way.match]
+        there = self._shares(self._map(forward), candidate) >= LEAST_SHARE
+        self.wanted = there if self.wanted is None else self.wanted | there
+
     def score(self, candidate: Kept, way: Way) -> float:
         """Mean over views and classes of how far the map of a view and the map of the scene are one (IoU)."""
         self.bands, classes = self.grounds[way.match], candidate.architecture.classes
         self.plain = plain = self._map(forward_of(candidate, self.device, choose_precision("auto", self.device)))
-        found = torch.bincount(plain[self.inside], minlength=classes) / self.inside.sum()
-        if self.wanted is None:
-            self.wanted = found >= LEAST_SHARE
-        counted = self.wanted | (found >= LEAST_SHARE)
+        counted = self._shares(plain, candidate) >= LEAST_SHARE
+        if self.wanted is not None:
+            counted = counted | self.wanted
         scores = [overlap(plain[self.inside], view[self.inside], classes) for view in self._views(candidate)]
         return float(torch.stack(scores)[:, counted].mean())
 
-    def doubt(self, candidate: Kept, way: Way) -> float:
-        """Mean entropy of the classes: how unsure it is.
+    def outlook(self, candidate: Kept, way: Way) -> Outlook:
+        """How a way to see the target suits a model that has not learned from it.
 
-        It compares ways to see the target by a model that has not learned from it. Where the domains differ by their
-        sensors equal statistics help, where they differ by what lies on the ground they harm as much; brought nearer
-        to what it knows, a scene leaves the model less in doubt. What learned from the target may be sure and wrong.
+        Where the domains differ by their sensors equal statistics help, where they differ by what lies on the ground
+        they harm as much; brought nearer to what it knows, a scene leaves the model less in doubt. What learned from
+        the target may be sure and wrong.
         """
         forward = forward_of(candidate, self.device, choose_precision("auto", self.device))
-        total = 0.0
+        doubt, mean = 0.0, torch.zeros(candidate.architecture.classes)
         for bands, inside in zip(
             torch.split(self.grounds[way.match], AT_ONCE), torch.split(self.inside, AT_ONCE), strict=True
         ):
-            logs = forward(bands).log_softmax(1)
-            total -= float((logs.exp() * logs).sum(1)[inside].sum())
-        return total / int(self.inside.sum())
+            logs = forward(bands).log_softmax(1).movedim(1, -1)[inside]
+            doubt += float(_entropy(logs.exp()).sum())
+            mean += logs.exp().sum(0)
+        pixels = int(self.inside.sum())
+        return Outlook(doubt / pixels, float(_entropy(mean / pixels)) - doubt / pixels)
 
     def shown(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """A few blocks with their surroundings, and what the last candidate made of them."""
         return self.bands[:SHOWN].numpy(), self.plain[:SHOWN].numpy()
+
+    def _shares(self, classes: Tensor, candidate: Kept) -> Tensor:
+        """Of the ground that is looked at, by class."""
+        return torch.bincount(classes[self.inside], minlength=candidate.architecture.classes) / self.inside.sum()
 
     def _views(self, candidate: Kept) -> Iterator[Tensor]:
         precision = choose_precision("auto", self.device)
@@ -110,6 +139,11 @@ class Judge:
     def _map(self, forward: Callable[[Tensor], Tensor], added: Tensor | None = None) -> Tensor:
         bands = self.bands if added is None else self.bands + added
         return torch.cat([forward(part).argmax(1) for part in torch.split(bands, AT_ONCE)])
+
+
+def _entropy(shares: Tensor) -> Tensor:
+    """Over the last axis."""
+    return -(shares * shares.clamp(min=torch.finfo(shares.dtype).tiny).log()).sum(-1)
 
 
 def overlap(one: Tensor, other: Tensor, classes: int) -> Tensor:

@@ -25,7 +25,7 @@ from rsseg_cli.methods import METHODS, Ingredients
 from rsseg_cli.patches import ClipsOfBoth, Drawer, OfBoth, SourceCrops, TargetCrops, class_weights
 from rsseg_cli.plan import Plan, Request
 from rsseg_cli.progress import Track
-from rsseg_cli.selection import CHECKPOINTS, Candidates, Judge, Way
+from rsseg_cli.selection import CHECKPOINTS, Candidates, Judge, Way, least_doubtful
 from rsseg_cli.target import Target
 from rsseg_cli.teachers import Teaching
 from rsseg_cli.validation import seen_windows
@@ -195,8 +195,8 @@ class Work:
             judge.score(self.network, self.first_way)
             seconds += (CHECKPOINTS + OTHER_LOOKS) * (time.perf_counter() - started)
             started = time.perf_counter()
-            judge.doubt(self.network, self.first_way)
-            seconds += (len(self.plan.normalisations) + 1) * (time.perf_counter() - started)
+            judge.outlook(self.network, self.first_way)
+            seconds += (len(self.plan.normalisations) + 3) * (time.perf_counter() - started)
         return seconds
 
     def settings_in_full(self, pace: Pace) -> dict[str, Any]:
@@ -258,23 +258,30 @@ class Run:
                 self.way,
             )
             return
-        first, network = self.way, self.start
-        self._offer(network)
-        self.way, network = self._least_doubtful(self.judge)
-        logger.info("the target is seen %s, which leaves source-only least in doubt", self.way)
-        if self.way != first:
+        way, network = self._least_doubtful(self.judge)
+        logger.info("the target is seen %s, which leaves source-only least in doubt", way)
+        # A map of one class alone holds together perfectly, and may be all that source-only makes of another sensor's
+        # target as it is: what it finds in either way has to be found.
+        self.judge.expect(self.start, self.way)
+        self.judge.expect(network, way)
+        self._offer(self.start)
+        if way != self.way:
+            self.way = way
             self._offer(network)
             self.adapter = self._adapter(network)
 
     def _least_doubtful(self, judge: Judge) -> tuple[Way, SegmentationNetwork]:
         """How bands are matched comes first: norms of the target make up for much of it, and doubt falls by them."""
-        doubts = {Way(match): judge.doubt(self.start, Way(match)) for match in self.work.plan.normalisations}
-        way = min(doubts, key=doubts.__getitem__)
+        outlooks = {Way(match): judge.outlook(self.start, Way(match)) for match in self.work.plan.normalisations}
+        way = least_doubtful(outlooks)
         own, network = replace(way, target_norms=True), self.work.settled(self.start, way.match)
         if network is not None:
-            doubts[own] = judge.doubt(network, own)
-        logger.debug("doubt: %s", {str(way): round(doubt, 3) for way, doubt in doubts.items()})
-        return (own, network) if network is not None and doubts[own] < doubts[way] else (way, self.start)
+            outlooks[own] = judge.outlook(network, own)
+        for seen, outlook in outlooks.items():
+            logger.debug("%s: doubt %.3f, told %.3f", seen, outlook.doubt, outlook.told)
+        if network is not None and least_doubtful({way: outlooks[way], own: outlooks[own]}) == own:
+            return own, network
+        return way, self.start
 
     def _stage(self, track: Track, deadline: float, save: Callable[["Run"], None]) -> None:
         steps, stage = self.pace.steps[self.number], self.work.stages[self.number]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rsseg_cli.domain import Crops
 from rsseg_cli.folders import find_scenes
-from rsseg_cli.selection import TELLING, Candidates, Judge, Way, overlap
+from rsseg_cli.selection import TELLING, Candidates, Judge, Outlook, Way, least_doubtful, overlap
 from rsseg_cli.target import open_target
 
 AS_IT_IS = Way("none")
@@ -58,9 +58,16 @@ def test_a_map_that_holds_together_wins_over_one_of_chance(judge: Judge) -> None
 
 
 def test_a_collapsed_candidate_loses(judge: Judge) -> None:
-    first = judge.score(by_brightness(0.5), AS_IT_IS)
+    judge.expect(by_brightness(0.5), AS_IT_IS)
     assert judge.score(one_class(), AS_IT_IS) <= 1 / 3 + 1e-6
-    assert first > 0.34
+    assert judge.score(by_brightness(0.5), AS_IT_IS) > 0.34
+
+
+def test_a_source_only_that_has_collapsed_is_no_measure(judge: Judge) -> None:
+    assert judge.score(one_class(), AS_IT_IS) == 1
+    judge.expect(one_class(), AS_IT_IS)
+    judge.expect(by_brightness(0.5), AS_IT_IS)  # the same target, seen in another way
+    assert judge.score(one_class(), AS_IT_IS) <= 1 / 3 + 1e-6
 
 
 def test_scores_are_the_same_each_time(judge: Judge) -> None:
@@ -118,8 +125,22 @@ class TestChoice:
 def test_doubt_is_the_mean_entropy_of_what_is_held_back(judge: Judge) -> None:
     sure = Says(lambda bands: 50 * torch.stack([bands[:, 0], -bands[:, 0], 0 * bands[:, 0]], dim=1))
     torn = Says(lambda bands: torch.zeros(len(bands), 3, *bands.shape[-2:]))
-    assert judge.doubt(sure, AS_IT_IS) < 0.1
-    assert judge.doubt(torn, AS_IT_IS) == pytest.approx(math.log(3), rel=1e-4)
+    assert judge.outlook(sure, AS_IT_IS).doubt < 0.1
+    assert judge.outlook(torn, AS_IT_IS).doubt == pytest.approx(math.log(3), rel=1e-4)
+
+
+def test_what_is_told_is_more_than_how_frequent_classes_are(judge: Judge) -> None:
+    halves = Says(lambda bands: 50 * torch.stack([bands[:, 0], -bands[:, 0], torch.full_like(bands[:, 0], -9)], dim=1))
+    for says_nothing in (one_class(), Says(lambda bands: torch.zeros(len(bands), 3, *bands.shape[-2:]))):
+        assert judge.outlook(says_nothing, AS_IT_IS).told == pytest.approx(0, abs=1e-4)
+    assert 0.5 < judge.outlook(halves, AS_IT_IS).told < math.log(2) + 1e-4
+
+
+def test_what_is_sure_of_one_class_is_not_the_least_doubtful() -> None:
+    matched, own = Way("mean-std"), Way("coral")
+    outlooks = {AS_IT_IS: Outlook(0.05, 0.01), matched: Outlook(0.3, 0.4), own: Outlook(0.2, 0.25)}
+    assert least_doubtful(outlooks) == own
+    assert least_doubtful({AS_IT_IS: Outlook(0.1, 0.0)}) == AS_IT_IS
 
 
 def test_ways_in_words() -> None:
