@@ -30,6 +30,9 @@ ZOOMS = (0.75, 1.5)
 NOISE = 0.25
 # Scores nearer to each other than this say nothing; the later candidate has learned more.
 TELLING = 0.02
+# Bands are matched where that leaves a model less than this part of the doubt that it has without. Over scenes of one
+# sensor doubt falls by up to an eighth where matching does harm; where light or sensor are others, by a sixth and more.
+CLEARLY = 0.85
 # A way to see the target that tells less than this part of what another one tells is blind.
 LEAST_TOLD = 0.5
 # A class on less of the ground than this is not there.
@@ -55,17 +58,30 @@ class Way:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a model makes of the target seen in one way."""
+    """What a model makes of the target seen in one way: entropies of the classes, in the mean."""
 
-    doubt: float  # mean entropy of the classes: how unsure it is
-    told: float  # how much less that is than by the mere frequency of the classes it finds
+    unsure: float  # of a pixel
+    unseen: float  # of one who knows no more than how much ground each class covers
+
+    @property
+    def told(self) -> float:
+        return self.unseen - self.unsure
+
+    @property
+    def doubt(self) -> float:
+        """The part that is left of what there is to know."""
+        return self.unsure / self.unseen if self.told > 0 else 1.0
 
 
-def least_doubtful(outlooks: Mapping[Way, Outlook]) -> Way:
-    """Of the ways that are not blind: in values far from all it knows, a model may be very sure of a single class."""
+def least_doubtful(outlooks: Mapping[Way, Outlook], clearly: float = 1.0) -> Way:
+    """The first way, or another one that leaves clearly less doubt.
+
+    None that is blind: in values far from all it knows, a model may be very sure of hardly more than one class.
+    """
     most = max(outlook.told for outlook in outlooks.values())
-    telling = [way for way, outlook in outlooks.items() if outlook.told >= LEAST_TOLD * most]
-    return min(telling, key=lambda way: outlooks[way].doubt)
+    doubts = {way: outlook.doubt for way, outlook in outlooks.items() if outlook.told >= LEAST_TOLD * most}
+    least, first = min(doubts, key=doubts.__getitem__), next(iter(outlooks))
+    return first if first in doubts and doubts[least] >= clearly * doubts[first] else least
 
 
 class Judge:
@@ -112,15 +128,15 @@ class Judge:
         the target may be sure and wrong.
         """
         forward = forward_of(candidate, self.device, choose_precision("auto", self.device))
-        doubt, mean = 0.0, torch.zeros(candidate.architecture.classes)
+        unsure, mean = 0.0, torch.zeros(candidate.architecture.classes)
         for bands, inside in zip(
             torch.split(self.grounds[way.match], AT_ONCE), torch.split(self.inside, AT_ONCE), strict=True
         ):
-            logs = forward(bands).log_softmax(1).movedim(1, -1)[inside]
-            doubt += float(_entropy(logs.exp()).sum())
-            mean += logs.exp().sum(0)
+            shares = forward(bands).softmax(1).movedim(1, -1)[inside]
+            unsure += float(_entropy(shares).sum())
+            mean += shares.sum(0)
         pixels = int(self.inside.sum())
-        return Outlook(doubt / pixels, float(_entropy(mean / pixels)) - doubt / pixels)
+        return Outlook(unsure / pixels, float(_entropy(mean / pixels)))
 
     def shown(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """A few blocks with their surroundings, and what the last candidate made of them."""

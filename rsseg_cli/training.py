@@ -25,7 +25,7 @@ from rsseg_cli.methods import METHODS, Ingredients
 from rsseg_cli.patches import ClipsOfBoth, Drawer, OfBoth, SourceCrops, TargetCrops, class_weights
 from rsseg_cli.plan import Plan, Request
 from rsseg_cli.progress import Track
-from rsseg_cli.selection import CHECKPOINTS, Candidates, Judge, Way, least_doubtful
+from rsseg_cli.selection import CHECKPOINTS, CLEARLY, Candidates, Judge, Way, least_doubtful
 from rsseg_cli.target import Target
 from rsseg_cli.teachers import Teaching
 from rsseg_cli.validation import seen_windows
@@ -259,7 +259,7 @@ class Run:
             )
             return
         way, network = self._least_doubtful(self.judge)
-        logger.info("the target is seen %s, which leaves source-only least in doubt", way)
+        logger.info("the target is seen %s, judged by how sure that leaves source-only", way)
         # A map of one class alone holds together perfectly, and may be all that source-only makes of another sensor's
         # target as it is: what it finds in either way has to be found.
         self.judge.expect(self.start, self.way)
@@ -273,12 +273,12 @@ class Run:
     def _least_doubtful(self, judge: Judge) -> tuple[Way, SegmentationNetwork]:
         """How bands are matched comes first: norms of the target make up for much of it, and doubt falls by them."""
         outlooks = {Way(match): judge.outlook(self.start, Way(match)) for match in self.work.plan.normalisations}
-        way = least_doubtful(outlooks)
+        way = least_doubtful(outlooks, CLEARLY)
         own, network = replace(way, target_norms=True), self.work.settled(self.start, way.match)
         if network is not None:
             outlooks[own] = judge.outlook(network, own)
         for seen, outlook in outlooks.items():
-            logger.debug("%s: doubt %.3f, told %.3f", seen, outlook.doubt, outlook.told)
+            logger.debug("%s: %.3f of all doubt is left, %.3f is told", seen, outlook.doubt, outlook.told)
         if network is not None and least_doubtful({way: outlooks[way], own: outlooks[own]}) == own:
             return own, network
         return way, self.start

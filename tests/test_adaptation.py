@@ -177,7 +177,7 @@ class TestAdapting:
         scores = iter((0.9, 0.8, 0.1, 0.2, 0.3, 0.4))
         monkeypatch.setattr(selection.Judge, "score", lambda judge, network, way: next(scores))
         monkeypatch.setattr(
-            selection.Judge, "outlook", lambda judge, network, way: selection.Outlook(-len(str(way)), 1)
+            selection.Judge, "outlook", lambda judge, network, way: selection.Outlook(1 / len(str(way)), 1)
         )
         request = replace(ADAPTING, method=method, crops=Crops(crop_px=192, batch=1, seed=3))
         result = adapt(request, make_plan(request), tmp_path / "m.safetensors")

@@ -122,25 +122,37 @@ class TestChoice:
         }
 
 
-def test_doubt_is_the_mean_entropy_of_what_is_held_back(judge: Judge) -> None:
-    sure = Says(lambda bands: 50 * torch.stack([bands[:, 0], -bands[:, 0], 0 * bands[:, 0]], dim=1))
-    torn = Says(lambda bands: torch.zeros(len(bands), 3, *bands.shape[-2:]))
-    assert judge.outlook(sure, AS_IT_IS).doubt < 0.1
-    assert judge.outlook(torn, AS_IT_IS).doubt == pytest.approx(math.log(3), rel=1e-4)
-
-
-def test_what_is_told_is_more_than_how_frequent_classes_are(judge: Judge) -> None:
+def test_an_outlook_is_of_what_is_held_back(judge: Judge) -> None:
     halves = Says(lambda bands: 50 * torch.stack([bands[:, 0], -bands[:, 0], torch.full_like(bands[:, 0], -9)], dim=1))
-    for says_nothing in (one_class(), Says(lambda bands: torch.zeros(len(bands), 3, *bands.shape[-2:]))):
-        assert judge.outlook(says_nothing, AS_IT_IS).told == pytest.approx(0, abs=1e-4)
-    assert 0.5 < judge.outlook(halves, AS_IT_IS).told < math.log(2) + 1e-4
+    torn = Says(lambda bands: torch.zeros(len(bands), 3, *bands.shape[-2:]))
+    sure = judge.outlook(halves, AS_IT_IS)
+    assert sure.doubt < 0.1
+    assert 0.5 < sure.told < math.log(2) + 1e-4
+    for says_nothing in (one_class(), torn):
+        outlook = judge.outlook(says_nothing, AS_IT_IS)
+        assert outlook.doubt == pytest.approx(1, abs=1e-3)
+        assert outlook.told == pytest.approx(0, abs=1e-4)
+    assert judge.outlook(torn, AS_IT_IS).unsure == pytest.approx(math.log(3), rel=1e-4)
 
 
-def test_what_is_sure_of_one_class_is_not_the_least_doubtful() -> None:
-    matched, own = Way("mean-std"), Way("coral")
-    outlooks = {AS_IT_IS: Outlook(0.05, 0.01), matched: Outlook(0.3, 0.4), own: Outlook(0.2, 0.25)}
-    assert least_doubtful(outlooks) == own
-    assert least_doubtful({AS_IT_IS: Outlook(0.1, 0.0)}) == AS_IT_IS
+class TestWays:
+    """How the target is to be seen."""
+
+    MATCHED, OTHER = Way("mean-std"), Way("coral")
+
+    def test_the_least_doubtful_is_taken_where_that_is_clear(self) -> None:
+        outlooks = {AS_IT_IS: Outlook(0.5, 1.0), self.MATCHED: Outlook(0.4, 1.0), self.OTHER: Outlook(0.3, 1.0)}
+        assert least_doubtful(outlooks, 0.85) == self.OTHER
+
+    def test_else_the_first_is(self) -> None:
+        outlooks = {AS_IT_IS: Outlook(0.5, 1.0), self.MATCHED: Outlook(0.45, 1.0)}
+        assert least_doubtful(outlooks, 0.85) == AS_IT_IS
+        assert least_doubtful(outlooks) == self.MATCHED
+
+    def test_what_is_sure_of_hardly_more_than_one_class_is_not_taken(self) -> None:
+        outlooks = {AS_IT_IS: Outlook(0.001, 0.05), self.MATCHED: Outlook(0.3, 0.7), self.OTHER: Outlook(0.28, 0.68)}
+        assert least_doubtful(outlooks, 0.85) == self.OTHER
+        assert least_doubtful({AS_IT_IS: Outlook(0.1, 0.1)}) == AS_IT_IS
 
 
 def test_ways_in_words() -> None:
