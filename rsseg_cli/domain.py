@@ -124,18 +124,18 @@ def normalisation_of(scenes: Sequence[Scene], rule: str) -> Normalisation:
     if rule == "fixed":
         return fixed(first.dtype, len(first.bands))
     share = max(1, SAMPLED_BLOCKS // len(scenes))
-    return robust((sample for scene in scenes for sample in _samples(scene, share)), first.names, first.path)
+    return robust((sample for scene in scenes for sample in samples(scene, share)), first.names, first.path)
 
 
 def moments_of(scenes: Sequence[Scene], normalisation: Normalisation) -> Moments:
     """From the same sample as the normalisation."""
     share = max(1, SAMPLED_BLOCKS // len(scenes))
-    sampled = np.concatenate([sample for scene in scenes for sample in _samples(scene, share)], axis=1)
+    sampled = np.concatenate([sample for scene in scenes for sample in samples(scene, share)], axis=1)
     pixels = normalisation.apply(sampled[:, None])[:, 0].astype(np.float64)
     return Moments(pixels.mean(axis=1), np.cov(pixels, ddof=0).reshape(len(pixels), len(pixels)))
 
 
-def _samples(scene: Scene, most: int) -> Iterator[NDArray[np.float32]]:
+def samples(scene: Scene, most: int) -> Iterator[NDArray[np.float32]]:
     """Valid pixels (band, n) of blocks spread over the scene, every fourth one."""
     count = block_count(scene.grid, BLOCK_PX)
     wanted = set(np.linspace(0, count - 1, min(count, most)).astype(int).tolist())

@@ -18,11 +18,13 @@ from rsseg_cli import __version__
 from rsseg_cli.bundle import Bundle
 from rsseg_cli.classes import UNLABELLED
 from rsseg_cli.consistency import Flips
+from rsseg_cli.domain import samples
 from rsseg_cli.fusing import Forward
 from rsseg_cli.job import Job, Settings
 from rsseg_cli.journal import Journal, Piece
 from rsseg_cli.label_map import LabelMap, Stored, stored
 from rsseg_cli.memory import memory_told, with_less
+from rsseg_cli.normalisation import bands_unlike, robust
 from rsseg_cli.predict import Cell, Strip, Walk, device_for, open_walk, passes_on
 from rsseg_cli.progress import Track, untracked
 from rsseg_cli.raster.align import align
@@ -38,6 +40,8 @@ from rsseg_cli.vector.area import Area
 MIRRORS = ((-1,), (-2,), (-2, -1))
 # Finished cells that may wait to be stored.
 BEHIND = 2
+# Blocks of a scene whose values are compared with those that the model knows.
+COMPARED_BLOCKS = 16
 # In the journal, the classes before and after the fusion of dates.
 TOLD = "told"
 
@@ -62,6 +66,7 @@ def map_scene(
 
 def _map_scene(job: Job, bundle: Bundle, settings: Settings, resume: bool, track: Track) -> list[dict[str, Any]]:
     view = View.of(job.scene, job.area, _tiling(bundle, settings, job.scene).overlap_px)
+    _say_unlike(view.scene, bundle)
     walk = walk_of(view.scene, bundle, settings)
     target = job.maps[0].labels
     journal, flips = Journal.beside(target), Flips()
@@ -91,6 +96,23 @@ def _map_scene(job: Job, bundle: Bundle, settings: Settings, resume: bool, track
     ]
 
 
+def _say_unlike(scene: Scene | Series, bundle: Bundle) -> None:
+    """A map of values that the model can make nothing of looks like any other map."""
+    known = bundle.card.normalisation
+    for each in scene.scenes if isinstance(scene, Series) else (scene,):
+        sampled = [part for part in samples(each, COMPARED_BLOCKS) if part.size]
+        own = robust(sampled, each.names, each.path) if sampled else known
+        if unlike := bands_unlike(own, known):
+            band = unlike[0]
+            logger.warning(
+                "%s: values are not like those the model knows: %s lies around %.4g, give or take %.4g, and the model "
+                "expects %.4g, give or take %.4g. In other units, or of another sensor, the map means little. "
+                "`rsseg adapt` makes a model for such scenes",
+                *(each.path, bundle.card.bands[band], own.centres[band], own.spreads[band]),
+                *(known.centres[band], known.spreads[band]),
+            )
+
+
 def _named(scene: Scene | Series, settings: Settings) -> list[dict[str, Any]]:
     """What each map is of."""
     if not isinstance(scene, Series):
@@ -112,6 +134,7 @@ def map_array(scene: Scene, area: Area | None, bundle: Bundle, settings: Setting
 
 def _map_array(scene: Scene, area: Area | None, bundle: Bundle, settings: Settings) -> NDArray[np.uint8]:
     view = View.of(scene, area, _tiling(bundle, settings, scene).overlap_px)
+    _say_unlike(view.scene, bundle)
     labels = np.full(view.grid.shape, UNLABELLED, np.uint8)
     for cell, _ in walk_of(view.scene, bundle, settings).cells():
         kept = view.kept(cell)

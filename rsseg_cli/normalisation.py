@@ -13,6 +13,8 @@ from rsseg_cli.errors import RssegError
 SPREAD = 4.107
 # Beyond this many spreads a value is a glint, a dead pixel or a wrong unit.
 LIMIT = 5.0
+# Of so many times the spread, or of so small a part of it, a band is in another unit or of another sensor.
+OTHER_SPREAD = 8.0
 # (centre, spread) of ordinary photographs, and of reflectance over land.
 FIXED = {
     "uint8": (0.45 * 255, 0.225 * 255),
@@ -76,3 +78,12 @@ def fixed(dtype: str, bands: int) -> Normalisation:
     """From the number range: 8 bit as photographs, 16 bit as reflectance times 10000, floats as reflectance."""
     centre, spread = FIXED.get(dtype, FIXED["float32"])
     return Normalisation("fixed", (centre,) * bands, (spread,) * bands)
+
+
+def bands_unlike(own: Normalisation, known: Normalisation) -> list[int]:
+    """Places of the bands whose values a network that knows others can make nothing of."""
+    (centres, spreads), (expected, width) = (np.array((each.centres, each.spreads)) for each in (own, known))
+    elsewhere = (np.abs(centres - expected) > LIMIT * width) | (spreads > OTHER_SPREAD * width)
+    # Water or snow alone is narrow, too, but hardly in all bands at once.
+    narrow = spreads < width / OTHER_SPREAD
+    return np.flatnonzero(elsewhere | narrow.all()).tolist()

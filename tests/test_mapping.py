@@ -66,6 +66,18 @@ def test_an_area_is_mapped_with_its_surroundings_in_view(path: Path, bundle: Bun
     np.testing.assert_array_equal(labels[labels != 255], cut[labels != 255])
 
 
+def test_values_in_other_units_are_told(path: Path, bundle: Bundle, make_raster, caplog) -> None:
+    map_array(open_file(str(path)), None, bundle, SETTINGS)
+    assert not caplog.records
+    with rasterio.open(path) as file:
+        reflectance = file.read().astype(np.float32) / 10000
+    other = make_raster("reflectance.tif", reflectance)
+    map_array(open_file(str(other)), None, bundle, SETTINGS)
+    (told,) = caplog.messages
+    assert "reflectance.tif: values are not like those the model knows" in told
+    assert "rsseg adapt" in told
+
+
 def test_no_window_reaches_out_of_the_scene() -> None:
     scene = Scene(
         "s", Grid(CRS.from_epsg(32633), Affine.scale(1, -1), 50, 60), (Band("1", "uint8"),), SimpleNamespace()
