@@ -4,8 +4,9 @@
 
 Every figure is of a process of its own: seconds of a step are medians of --runs in turn with the plain passes, memory
 is the highest of the process. Plain are the passes of the network that a method cannot do without, with and without
-gradients, drawn crops in, one loss out. What comes on top - mixing, patches, teachers' heads, discriminators, fusion of
-dates, moving averages - is what the ratio shows.
+gradients, drawn crops in, one loss out; teachers of st-dasegnet are decoders alone, which look at what the students'
+encoders have found. What comes on top - mixing, patches, gates, discriminators, fusion of dates, moving averages - is
+what the ratio shows.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rsseg_models import da_stc, self_training, st_dasegnet
@@ -26,15 +27,27 @@ from rsseg_models.losses import cross_entropy
 from rsseg_models.network import Architecture, SegmentationNetwork, build
 from torch import Tensor
 
+from rsseg_cli.environment import keep_freed_memory
+
 CLASSES, BANDS = 6, ("red", "green", "blue")
 DATES, DAYS_APART = 3, 30.0
-# Of each method: passes without gradients, and with. A teacher looks once at each date; students of a series look at
-# the other dates of their four kinds of crops without learning there.
+
+
+class Passes(NamedTuple):
+    """What a method cannot do without in a step."""
+
+    looks: int  # without gradients
+    heads: int  # the same of the head alone
+    learned: int  # with gradients
+
+
+# A teacher looks once at each date; students of a series look at the other dates of their four kinds of crops without
+# learning there.
 METHODS = {
-    "self-training": (1, 2),
-    "st-dasegnet": (0, 4),
-    "da-stc": (1, 4),
-    f"da-stc, {DATES} dates": (DATES + 4 * (DATES - 1), 4),
+    "self-training": Passes(1, 0, 2),
+    "st-dasegnet": Passes(0, 2, 4),
+    "da-stc": Passes(1, 0, 4),
+    f"da-stc, {DATES} dates": Passes(DATES + 4 * (DATES - 1), 0, 4),
 }
 
 
@@ -69,6 +82,7 @@ def _aside(what: str) -> dict[str, float]:
 
 def measure(options: argparse.Namespace) -> dict[str, float]:
     kind, _, name = options.one.partition(" ")
+    keep_freed_memory()  # as the command does
     torch.manual_seed(0)
     batch = Domains(_crops(options), _crops(options)).to(options.device)
     network = build(Architecture(options.encoder, BANDS, CLASSES)).to(options.device).train()
@@ -148,22 +162,28 @@ def _plain(name: str, network: SegmentationNetwork, batch: Domains, options: arg
     """The passes alone, with the optimiser's step."""
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-5)
 
+    def mixed() -> torch.autocast:
+        kind = options.device.partition(":")[0]
+        return torch.autocast(kind, torch.bfloat16, enabled=_precision(options) == "bfloat16")
+
     def logits(bands: Tensor) -> Tensor:
-        with torch.autocast(
-            options.device.partition(":")[0], torch.bfloat16, enabled=_precision(options) == "bfloat16"
-        ):
+        with mixed():
             found: Tensor = network(bands)
         return found
 
-    looks, learned = METHODS[name]
+    needed = METHODS[name]
+    with torch.no_grad(), mixed():
+        levels = network.levels(batch.target.bands) if needed.heads else []
 
     def passes() -> None:
-        with torch.no_grad():
-            for _ in range(looks):
-                logits(batch.target.bands)
+        with torch.no_grad(), mixed():
+            for _ in range(needed.looks):
+                network(batch.target.bands)
+            for _ in range(needed.heads):
+                network.decode(levels, batch.target.bands.shape[-2:])
         optimiser.zero_grad()
         # One graph for all, as the methods need them together.
-        parts = [(batch.source, batch.target)[number % 2] for number in range(learned)]
+        parts = [(batch.source, batch.target)[number % 2] for number in range(needed.learned)]
         loss = torch.stack([cross_entropy(logits(part.bands), part.labels) for part in parts]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

@@ -19,6 +19,7 @@ from rsseg_cli.bundle import Card, in_words, save_bundle
 from rsseg_cli.calibration import Calibration, calibrate
 from rsseg_cli.diary import Diary, Palette
 from rsseg_cli.domain import Crops
+from rsseg_cli.environment import keep_freed_memory
 from rsseg_cli.errors import RssegError
 from rsseg_cli.matching import NO_MATCH
 from rsseg_cli.memory import memory_told, with_less
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 def prepare(request: Request, plan: Plan) -> Work:
     """Network and settings, checked."""
     device = device_for(request.device)
+    keep_freed_memory()
     torch.manual_seed(request.crops.seed)
     begin = first_network(request, plan)
     with in_words():

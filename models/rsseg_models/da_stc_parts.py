@@ -103,12 +103,11 @@ def centroids(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
 
     Vectors (B, C, H, W), places among K classes (B, H, W) with 255 for none; K is that of the logits.
     """
-    count = logits.shape[1]
-    vectors, places = logits.movedim(1, -1).flatten(0, -2), classes.flatten()
-    known = places != NO_LABEL
-    belongs = functional.one_hot(torch.where(known, places, 0), count).to(vectors) * known[:, None]
-    pixels = belongs.sum(0)
-    return (belongs.T @ vectors) / pixels.clamp(min=1)[:, None], pixels >= LEAST_PIXELS
+    pixels, places = logits.flatten(2), classes.flatten(1)
+    belongs = places[:, None] == torch.arange(logits.shape[1], device=places.device)[:, None]
+    sums = (belongs.to(pixels) @ pixels.transpose(1, 2)).sum(0)
+    counts = belongs.sum((0, 2))
+    return sums / counts.clamp(min=1)[:, None], counts >= LEAST_PIXELS
 
 
 def gathered(pairs: Sequence[tuple[Tensor, Tensor]], weights: Tensor) -> tuple[Tensor, Tensor]:
