@@ -27,6 +27,7 @@ from rsseg_cli.methods import METHODS, SOURCE_ONLY
 from rsseg_cli.plan import Plan, Request, check_output
 from rsseg_cli.predict import device_for
 from rsseg_cli.progress import Track, untracked
+from rsseg_cli.raster.kept_open import kept_open
 from rsseg_cli.settings import convert, fill_known, types_of
 from rsseg_cli.teachers import open_teacher
 from rsseg_cli.training import FEW_STEPS, OF_SOURCE, Learned, Pace, Run, Stage, Work
@@ -99,6 +100,7 @@ def _preset(method: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 @OF_MEMORY
+@kept_open()
 def rehearse(request: Request, plan: Plan, started: float) -> dict[str, Any]:
     """What a run would be like, judged by a few steps of it."""
     work = prepare(request, plan)
@@ -117,6 +119,7 @@ def rehearse(request: Request, plan: Plan, started: float) -> dict[str, Any]:
     }
 
 
+@kept_open()
 def adapt(
     request: Request,
     plan: Plan,

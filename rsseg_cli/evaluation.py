@@ -19,6 +19,7 @@ from rsseg_cli.progress import Track, untracked
 from rsseg_cli.raster.align import align
 from rsseg_cli.raster.dataset import open_raster
 from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.kept_open import kept_open
 from rsseg_cli.raster.labels import Labels, MappedIds, align_labels
 from rsseg_cli.raster.scene import Scene, open_file
 from rsseg_cli.raster.tiles import block_count, blocks
@@ -40,6 +41,7 @@ class Rules:
     ignore: tuple[str, ...] = ()  # names or numbers of true classes that are not scored
 
 
+@kept_open()
 def evaluate(
     prediction: str,
     truth: str,

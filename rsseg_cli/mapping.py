@@ -29,6 +29,7 @@ from rsseg_cli.predict import Cell, Strip, Walk, device_for, open_walk, passes_o
 from rsseg_cli.progress import Track, untracked
 from rsseg_cli.raster.align import align
 from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.kept_open import kept_open
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.raster.series import Series
 from rsseg_cli.raster.verify import gdal_errors
@@ -64,6 +65,7 @@ def map_scene(
     return with_less(run, settings, less)[1]
 
 
+@kept_open()
 def _map_scene(job: Job, bundle: Bundle, settings: Settings, resume: bool, track: Track) -> list[dict[str, Any]]:
     view = View.of(job.scene, job.area, _tiling(bundle, settings, job.scene).overlap_px)
     _say_unlike(view.scene, bundle)
@@ -132,6 +134,7 @@ def map_array(scene: Scene, area: Area | None, bundle: Bundle, settings: Setting
     return with_less(run, settings, lambda: _less(bundle, settings, scene))[1]
 
 
+@kept_open()
 def _map_array(scene: Scene, area: Area | None, bundle: Bundle, settings: Settings) -> NDArray[np.uint8]:
     view = View.of(scene, area, _tiling(bundle, settings, scene).overlap_px)
     _say_unlike(view.scene, bundle)

@@ -18,6 +18,7 @@ from rsseg_cli.model_file import read_card
 from rsseg_cli.normalisation import Normalisation
 from rsseg_cli.raster.bands import listed, shared_names
 from rsseg_cli.raster.grid import SAME_GSD
+from rsseg_cli.raster.kept_open import kept_open
 from rsseg_cli.raster.labels import Labels
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.settings import toml_of
@@ -184,6 +185,7 @@ def _check_init(request: Request, path: str) -> None:
         )
 
 
+@kept_open()
 def make_plan(request: Request) -> Plan:
     """Opens and checks all scenes and labels, and reads the labels once."""
     sources = find_labelled(request.sources, request.labels, request.source_bands)

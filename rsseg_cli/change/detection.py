@@ -32,6 +32,7 @@ from rsseg_cli.classes import UNLABELLED
 from rsseg_cli.delivery import check_target
 from rsseg_cli.errors import RssegError
 from rsseg_cli.progress import Track, untracked
+from rsseg_cli.raster.kept_open import kept_open
 from rsseg_cli.raster.labels import Ids, Labels
 from rsseg_cli.raster.layout import Layout
 from rsseg_cli.raster.scene import Scene
@@ -94,7 +95,7 @@ def detect(request: Request, started: float, track: Track = untracked) -> dict[s
     The mask has its name last: where it lies, all else is there and complete.
     """
     _check(request)
-    with heard() as warnings, ExitStack() as stack:
+    with heard() as warnings, kept_open(), ExitStack() as stack:
         opened = open_dates(request)
         _check_targets(request, inputs=(*opened.pair.files, *_class_maps(request)))
         # Around the writers: it goes when all is delivered. Begun after them: they hold the lock.

@@ -5,7 +5,7 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rasterio._path import _parse_path
 from rasterio.drivers import driver_from_extension
 from rasterio.enums import Interleaving
-from rasterio.env import ensure_env_with_credentials
+from rasterio.env import ensure_env_with_credentials, env_ctx_if_needed
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
@@ -45,20 +45,29 @@ WARNINGS_LOCK = threading.RLock()
 @contextmanager
 def open_raster(path: str) -> Iterator[DatasetReader]:
     """The dataset behind anything GDAL reads; `path` is handed over untouched."""
-    refuse_special(path)
-    try:
-        with georeference_optional():
-            dataset = _opened(path)
-    except (RasterioError, UnicodeError, ValueError, TypeError) as problem:
-        raise _unreadable(path, problem) from problem
-    with dataset:
-        _refuse_other_overviews(path, dataset)
-        _refuse_large_blocks(path, dataset)
-        _refuse_impossible_size(path, dataset)
+    with opened(path) as dataset:
         yield dataset
 
 
-def _opened(path: str) -> DatasetReader:
+def opened(path: str) -> DatasetReader:
+    """The same, for whoever closes it."""
+    refuse_special(path)
+    try:
+        with georeference_optional():
+            dataset = _by_name(path)
+    except (RasterioError, UnicodeError, ValueError, TypeError) as problem:
+        raise _unreadable(path, problem) from problem
+    with ExitStack() as stack:
+        stack.callback(dataset.close)
+        with env_ctx_if_needed():
+            _refuse_other_overviews(path, dataset)
+            _refuse_large_blocks(path, dataset)
+            _refuse_impossible_size(path, dataset)
+        stack.pop_all()
+    return dataset
+
+
+def _by_name(path: str) -> DatasetReader:
     if not is_called_vrt(path):
         return _open_as(path, DRIVERS)
     check_vrt(path, stamps_of([path]))

@@ -26,6 +26,7 @@ from rsseg_cli.raster.align import align
 from rsseg_cli.raster.dataset import open_raster, read_window
 from rsseg_cli.raster.files import Stamp, is_local, refuse_changed, stamps_of
 from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.kept_open import reading
 from rsseg_cli.raster.scene import Band, Scene
 from rsseg_cli.raster.tiles import blocks
 from rsseg_cli.raster.validity import alpha_index, missing_by_mask, missing_values
@@ -71,7 +72,7 @@ class RasterIds:
     stamps: tuple[Stamp, ...] = ()  # of the files as they were when the map was opened
 
     def read(self, window: Window) -> NDArray[np.uint8]:
-        with open_raster(self.path) as dataset:
+        with reading(self.path) as dataset:
             values, missing = _read_values(dataset, self.indexes, window)
         refuse_changed(self.stamps)
         if self.unlabelled:

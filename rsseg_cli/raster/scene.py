@@ -17,6 +17,7 @@ from rsseg_cli.raster.dataset import open_raster, read_window
 from rsseg_cli.raster.dates import date_of
 from rsseg_cli.raster.files import BESIDE, Stamp, is_local, refuse_changed, stamps_of
 from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.kept_open import reading
 from rsseg_cli.raster.validity import (
     alpha_index,
     color_interpretation,
@@ -124,7 +125,7 @@ class FilePixels:
     def read(self, window: Window, bands: Sequence[int]) -> NDArray[np.float32]:
         chosen = [self.bands[at] for at in bands]
         indexes = [self.indexes[at] for at in bands]
-        with open_raster(self.path) as dataset:
+        with reading(self.path) as dataset:
             raw = _read_bands(dataset, indexes, window)
             masked = missing_by_mask(dataset, indexes, window, self.alpha)
         refuse_changed(self.stamps)

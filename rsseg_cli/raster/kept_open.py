@@ -1,0 +1,89 @@
+"""Rasters that stay open from one read to the next while they are walked through.
+
+Opening one takes milliseconds, and with each that is closed goes what GDAL has decoded of it. Tiles overlap and blocks
+are read whole, so a walk that opens anew for every tile decodes each block four times, and a strip as wide as the
+scene once a tile.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rasterio.env import env_ctx_if_needed
+from rasterio.io import DatasetReader
+
+from rsseg_cli.raster.dataset import open_raster, opened
+
+# Of a folder of thousands the others are opened for each read: systems allow a few hundred open files.
+MOST = 64
+
+
+class _Kept:
+    """One raster, for one thread at a time: a dataset of GDAL serves no two at once."""
+
+    def __init__(self, path: str) -> None:
+        self.path, self.lock = path, threading.RLock()
+        self._dataset: DatasetReader | None = None
+
+    def dataset(self) -> DatasetReader:
+        if self._dataset is None:
+            self._dataset = opened(self.path)
+        return self._dataset
+
+    def close(self) -> None:
+        with self.lock:
+            if self._dataset is not None:
+                self._dataset.close()
+
+
+class _Shelf:
+    """What is kept, and for how many walks that run at the same time."""
+
+    def __init__(self) -> None:
+        self.lock, self.walks = threading.Lock(), 0
+        self.kept: dict[str, _Kept] = {}
+
+    def take(self, path: str) -> _Kept | None:
+        with self.lock:
+            if not self.walks or (path not in self.kept and len(self.kept) == MOST):
+                return None
+            return self.kept.setdefault(path, _Kept(path))
+
+    def enter(self) -> None:
+        with self.lock:
+            self.walks += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.walks -= 1
+            left = [] if self.walks else list(self.kept.values())
+            if left:
+                self.kept = {}
+        for kept in left:
+            kept.close()
+
+
+_shelf = _Shelf()
+
+
+@contextmanager
+def kept_open() -> Iterator[None]:
+    """What is read within, in whatever thread, is closed at the end and not before."""
+    _shelf.enter()
+    try:
+        yield
+    finally:
+        _shelf.leave()
+
+
+@contextmanager
+def reading(path: str) -> Iterator[DatasetReader]:
+    """The dataset for one read; opened for it alone where nothing is kept open."""
+    kept = _shelf.take(path)
+    if kept is None:
+        with open_raster(path) as dataset:
+            yield dataset
+        return
+    # Each thread has settings of GDAL's of its own; a dataset that is entered would leave those of another one.
+    with kept.lock, env_ctx_if_needed():
+        yield kept.dataset()
