@@ -19,6 +19,7 @@ from rsseg_cli.matching import Moments
 from rsseg_cli.normalisation import Normalisation, fixed, robust
 from rsseg_cli.raster.align import align
 from rsseg_cli.raster.grid import SAME_GSD, Grid
+from rsseg_cli.raster.held import fit_in_memory, held_labels, held_whole
 from rsseg_cli.raster.labels import align_labels
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.raster.tiles import block_count, blocks
@@ -155,6 +156,8 @@ def open_domain(
     scenes = [pair.scene for pair in pairs]
     grids, timeline = laid_out(scenes) if as_series else ([scene.grid for scene in scenes], single(len(scenes)))
     placed = [_placed(pair, at_gsd(grid, gsd_m)) for pair, grid in zip(pairs, grids, strict=True)]
+    if fit_in_memory(pair.scene for pair in placed):
+        placed = [Labelled(held_whole(pair.scene), held_labels(pair.labels)) for pair in placed]
     scheme = placed[0].labels.scheme
     grids, classes = [pair.scene.grid for pair in placed], len(scheme.classes)
     cell_px = cell_size(grids, classes)

@@ -16,6 +16,7 @@ from rsseg_cli.holdout import HeldBack, block_size
 from rsseg_cli.normalisation import Normalisation
 from rsseg_cli.raster.align import align
 from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.held import fit_in_memory, held_whole
 from rsseg_cli.raster.labels import Labels, align_labels
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.raster.tiles import block_count, blocks
@@ -66,6 +67,8 @@ def open_target(
     own, timeline = laid_out(scenes) if as_series else ([scene.grid for scene in scenes], single(len(scenes)))
     grids = [at_gsd(grid, gsd_m) for grid in own]
     placed = [align(scene, grid) for scene, grid in zip(scenes, grids, strict=True)]
+    if fit_in_memory(placed):
+        placed = list(map(held_whole, placed))
     block_px = block_size(grids, crops.crop_px)
     seen = _blocks_with_ground(placed, block_px)
     if not len(seen):

@@ -8,7 +8,9 @@ import pytest
 from rsseg_cli.classes import UNLABELLED
 from rsseg_cli.domain import Crops, open_domain
 from rsseg_cli.folders import LabelOptions, find_labelled
-from rsseg_cli.patches import Drawer, SourceCrops, class_weights
+from rsseg_cli.patches import Drawer, OfBoth, SourceCrops, TargetCrops, class_weights
+from rsseg_cli.raster import held
+from rsseg_cli.target import open_target
 
 SOURCE = str(Path(__file__).parents[1] / "sample_scenes" / "source")
 CROPS = Crops(crop_px=64, batch=3, seed=5)
@@ -97,3 +99,23 @@ def test_weights_lie_between_one_and_two(domain) -> None:
     weights = class_weights(domain.training)
     assert weights.min() >= 1
     assert weights.max() <= 2
+
+
+@pytest.mark.parametrize("gsd_m", [None, 1.3])
+def test_scenes_in_memory_give_the_same_crops_as_scenes_on_disk(gsd_m, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, drawn_by = {}, {}
+    for most_bytes in (0, held.MOST_BYTES):
+        monkeypatch.setattr(held, "MOST_BYTES", most_bytes)
+        labelled = find_labelled([SOURCE], LabelOptions())
+        opened[most_bytes] = open_domain(labelled, gsd_m, "robust", CROPS)
+        target = open_target([pair.scene for pair in labelled], gsd_m, "robust", CROPS)
+        both = OfBoth(SourceCrops(opened[most_bytes], CROPS), TargetCrops(target, CROPS))
+        drawn_by[most_bytes] = [both(number) for number in range(4)]
+    on_disk, in_memory = opened.values()
+    assert not isinstance(on_disk.pairs[0].scene.pixels, held.HeldPixels)
+    assert isinstance(in_memory.pairs[0].scene.pixels, held.HeldPixels)
+    for one, other in zip(*drawn_by.values(), strict=True):
+        for part, like in ((one.source, other.source), (one.target, other.target)):
+            assert (part.bands == like.bands).all()
+            assert (part.valid == like.valid).all()
+            assert (part.labels == like.labels).all()

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from rsseg_cli.change.common import Align, common_grid, on_one_plane, put_on, resampling_for
-from rsseg_cli.change.held import bytes_of, held, held_if_slow
 from rsseg_cli.change.mask import masked
 from rsseg_cli.errors import RssegError
 from rsseg_cli.raster.bands import listed, matched, shared_names
 from rsseg_cli.raster.grid import Grid
+from rsseg_cli.raster.held import bytes_of, held, held_if_slow
 from rsseg_cli.raster.scene import Scene
 from rsseg_cli.raster.sources import open_scene
 from rsseg_cli.raster.tiles import blocks

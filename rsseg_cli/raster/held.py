@@ -1,7 +1,7 @@
-"""Pixels held in memory: what is read many times, and small enough, is read once."""
+"""Pixels and labels held in memory: what is read many times, and small enough, is read once."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,14 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from rsseg_cli.environment import free_memory
+from rsseg_cli.raster.labels import Labels
 from rsseg_cli.raster.scene import Scene
 
 Values = NDArray[np.float32]
 
 # Formats that are unpacked from the first row on, whichever window is wanted.
 FROM_THE_TOP = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp")
-# A date of so many bytes is held if it is stored in such a way: 4,700 x 4,700 pixels in three bands.
+# So much is held: 4,700 x 4,700 pixels in three bands.
 MOST_BYTES = 1 << 28
+# Of what is free; learning itself takes more than what it learns from.
+PART_OF_FREE = 1 / 8
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +38,34 @@ class HeldPixels:
         return self.values[list(bands), top : top + int(window.height), left : left + int(window.width)]
 
 
+@dataclass(frozen=True, eq=False)
+class HeldIds:
+    """Class ids of a whole label map."""
+
+    ids: NDArray[np.uint8]  # (y, x)
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        return np.array(self.ids[window.toslices()])
+
+
 def held(scene: Scene, values: Values, window: Window) -> Scene:
     """The scene with the values of a window at hand."""
     return replace(scene, pixels=HeldPixels(values, window.row_off, window.col_off), chosen=None)
+
+
+def held_whole(scene: Scene) -> Scene:
+    """The scene with all its values at hand."""
+    return held(scene, scene.values(), scene.grid.window)
+
+
+def held_labels(labels: Labels) -> Labels:
+    """The label map with all its ids at hand."""
+    return replace(labels, source=HeldIds(labels.read()))
+
+
+def fit_in_memory(scenes: Iterable[Scene]) -> bool:
+    """Whether scenes that are read again and again may all be held."""
+    return sum(map(bytes_of, scenes)) <= min(MOST_BYTES, PART_OF_FREE * free_memory())
 
 
 def held_if_slow(scene: Scene) -> Scene:
@@ -53,7 +82,7 @@ def held_if_slow(scene: Scene) -> Scene:
             Path(slow[0]).with_suffix(".tif").name,
         )
         return scene
-    return held(scene, scene.values(), scene.grid.window)
+    return held_whole(scene)
 
 
 def bytes_of(scene: Scene) -> int:

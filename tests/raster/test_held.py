@@ -8,9 +8,9 @@ import pytest
 from affine import Affine
 from rasterio.windows import Window
 
-from rsseg_cli.change import held, pair
+from rsseg_cli.change import pair
 from rsseg_cli.change.pair import PairOptions, open_pair
-from rsseg_cli.raster import scene
+from rsseg_cli.raster import held, scene
 
 
 @pytest.fixture
