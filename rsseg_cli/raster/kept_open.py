@@ -14,7 +14,7 @@ from rasterio.io import DatasetReader
 
 from rsseg_cli.raster.dataset import open_raster, opened
 
-# Of a folder of thousands the others are opened for each read: systems allow a few hundred open files.
+# Those that were read last: systems allow a few hundred open files.
 MOST = 64
 
 
@@ -22,7 +22,7 @@ class _Kept:
     """One raster, for one thread at a time: a dataset of GDAL serves no two at once."""
 
     def __init__(self, path: str) -> None:
-        self.path, self.lock = path, threading.RLock()
+        self.path, self.lock, self.readers = path, threading.RLock(), 0
         self._dataset: DatasetReader | None = None
 
     def dataset(self) -> DatasetReader:
@@ -37,7 +37,7 @@ class _Kept:
 
 
 class _Shelf:
-    """What is kept, and for how many walks that run at the same time."""
+    """What is kept, the one read last at the end; and for how many walks that run at the same time."""
 
     def __init__(self) -> None:
         self.lock, self.walks = threading.Lock(), 0
@@ -45,9 +45,24 @@ class _Shelf:
 
     def take(self, path: str) -> _Kept | None:
         with self.lock:
-            if not self.walks or (path not in self.kept and len(self.kept) == MOST):
+            if not self.walks:
                 return None
-            return self.kept.setdefault(path, _Kept(path))
+            taken = self.kept.pop(path) if path in self.kept else _Kept(path)
+            self.kept[path] = taken
+            taken.readers += 1
+            spare = self._spare()
+        if spare is not None:
+            spare.close()
+        return taken
+
+    def _spare(self) -> _Kept | None:
+        """Of too many, the one whose last read is longest ago."""
+        unread = [kept for kept in self.kept.values() if not kept.readers] if len(self.kept) > MOST else []
+        return self.kept.pop(unread[0].path) if unread else None
+
+    def put_back(self, kept: _Kept) -> None:
+        with self.lock:
+            kept.readers -= 1
 
     def enter(self) -> None:
         with self.lock:
@@ -56,9 +71,7 @@ class _Shelf:
     def leave(self) -> None:
         with self.lock:
             self.walks -= 1
-            left = [] if self.walks else list(self.kept.values())
-            if left:
-                self.kept = {}
+            left = [] if self.walks else [self.kept.pop(path) for path in list(self.kept)]
         for kept in left:
             kept.close()
 
@@ -84,6 +97,9 @@ def reading(path: str) -> Iterator[DatasetReader]:
         with open_raster(path) as dataset:
             yield dataset
         return
-    # Each thread has settings of GDAL's of its own; a dataset that is entered would leave those of another one.
-    with kept.lock, env_ctx_if_needed():
-        yield kept.dataset()
+    try:
+        # Each thread has settings of GDAL's of its own; a dataset that is entered would leave those of another one.
+        with kept.lock, env_ctx_if_needed():
+            yield kept.dataset()
+    finally:
+        _shelf.put_back(kept)

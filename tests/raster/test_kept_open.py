@@ -94,13 +94,23 @@ def test_what_gdal_says_of_a_damaged_file_is_not_printed_in_any_thread(make_rast
     assert capfd.readouterr().err == ""
 
 
-def test_of_very_many_files_some_are_opened_for_each_read(make_raster, opened) -> None:
+def test_of_very_many_files_those_read_last_stay_open(make_raster, opened) -> None:
     paths = [make_raster(f"{number}.tif", np.full((1, 4, 4), number, np.uint8)) for number in range(MOST + 2)]
     with kept_open():
-        for _ in range(2):
-            assert [_first(path) for path in paths] == list(range(MOST + 2))
-        assert sum(not dataset.closed for dataset in opened) == MOST
+        assert [_first(path) for path in paths[:MOST]] == list(range(MOST))
+        assert _first(paths[0]) == 0
+        assert [_first(path) for path in paths[MOST:]] == [MOST, MOST + 1]
+        assert [Path(dataset.name) for dataset in opened if dataset.closed] == paths[1:3]
+        assert _first(paths[1]) == 1
     assert all(dataset.closed for dataset in opened)
+
+
+def test_a_file_that_is_being_read_stays_open(make_raster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_open_module, "MOST", 1)
+    paths = [make_raster(f"{number}.tif", np.full((1, 4, 4), number, np.uint8)) for number in range(3)]
+    with kept_open(), reading(str(paths[0])) as dataset:
+        assert [_first(path) for path in paths[1:]] == [1, 2]
+        assert not dataset.closed
 
 
 def _first(path: Path) -> int:
