@@ -78,7 +78,7 @@ def run(job: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
         )
         learned = adapt(request, make_plan(request), model, overwrite=True)
     found = {"seconds": learned.get("seconds"), "selected": learned.get("selected")}
-    return job | found | {"scores": scores(model, target, shifted=bool(off))}
+    return job | found | {"scores": scores(model, target, off)}
 
 
 def _target(off: int, work: Path) -> Path:
@@ -102,8 +102,8 @@ def _target(off: int, work: Path) -> Path:
     return folder
 
 
-def scores(model: Path, target: Path, shifted: bool) -> dict[str, Any]:
-    """What the model makes of the dates of the target."""
+def scores(model: Path, target: Path, off: int) -> dict[str, Any]:
+    """What the model makes of the dates of the target. A date that lies off has its truth where it shows the ground."""
     import torch
     from rsseg_models.devices import choose_precision, forward_of
     from rsseg_models.fusion import Fusion, parts_of
@@ -115,14 +115,16 @@ def scores(model: Path, target: Path, shifted: bool) -> dict[str, Any]:
     bundle = load_bundle(model)
     series = open_series(target).each(lambda scene: match_bands(scene, bundle.card.bands, "the model"))
     values = series.values()
-    dates = Dates(np.isfinite(values).all(axis=1), series.days.astype(np.float32), _truth(bundle.card.scheme, series))
+    truth = _truth(bundle.card.scheme, series)
+    truth[1::2] = np.roll(truth[1::2], off, axis=2)
+    dates = Dates(np.isfinite(values).all(axis=1), series.days.astype(np.float32), truth)
     network, fusion = parts_of(bundle.network, len(bundle.card.scheme.classes))
     forward = forward_of(network, "cpu", choose_precision("auto", "cpu"))
     shown = [torch.from_numpy(bundle.card.normalisation.apply(date))[None] for date in values]
     logits = torch.stack([forward(bands)[0] for bands in shown])[None]
     fusion, plain = fusion.cpu(), Fusion(logits.shape[2])
     ways = {"fused": (fusion, None), "listening": (plain, None)}
-    if shifted:
+    if off:
         ways["shifts estimated"] = (fusion, torch.from_numpy(series.shifts))
     result: dict[str, Any] = {"alone": _scored(_alone(fusion, logits, dates), dates)}
     result["fill"] = _scored(_filled(_alone(fusion, logits, dates), dates), dates)

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from math import hypot
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +14,9 @@ from rsseg_cli.raster.scene import Scene
 
 # Shadows turn with the sun, which looks like a shift of half a pixel where nothing is off (the sample series: 0.56).
 LEAST_PX = 0.6
-# Farther off is another fault than that of a sensor's orbit, and not put right in passing.
-MOST_PX = 2.0
+# Two, and what an estimate of two may be off. Farther is another fault than that of a sensor's orbit, and not put right
+# in passing.
+MOST_PX = 2.5
 # Correlated between two dates; fewer than of a pair, since there are many dates.
 WINDOW_PX, MOST_WINDOWS = 256, 16
 # Of a window, what both dates must show: clouds and stripes of two dates leave less than those of a pair.
@@ -40,7 +40,14 @@ def _off(clearest: Scene, scene: Scene, grid: Grid) -> tuple[float, float]:
         return 0.0, 0.0
     pair = Pair(clearest, scene, grid, True, clearest)
     shift = estimate(pair, MOST_PX, MOST_WINDOWS, FEWEST_HELD)
-    if shift.reliability < RELIABLE or not LEAST_PX <= hypot(shift.dx, shift.dy) <= MOST_PX:
+    if shift.reliability >= RELIABLE and shift.length_px > MOST_PX:
+        logger.warning(
+            "%s: lies %.1f pixels off %s, which is too far to be allowed for: what one date says of a place is held "
+            "against another. Register it first",
+            *(scene.path, shift.length_px, clearest.path),
+        )
+        return 0.0, 0.0
+    if shift.reliability < RELIABLE or shift.length_px < LEAST_PX:
         logger.debug("%s: left where it is: %s against %s", scene.path, shift, clearest.path)
         return 0.0, 0.0
     return shift.dy, shift.dx

@@ -206,7 +206,7 @@ def textured(off_px: float, rng_seed: int = 4) -> np.ndarray:
     return (1000 + 200 * moved).astype(np.float32)
 
 
-def test_shifts_that_remain_are_estimated_once(make_raster, tmp_path: Path) -> None:
+def test_shifts_that_remain_are_estimated_once(make_raster, tmp_path: Path, caplog) -> None:
     away = np.full((192, 192), np.nan, np.float32)
     away[::2] = 5
     dates = [textured(0), textured(1.3), textured(0.3), textured(5), textured(0, 5), away]
@@ -219,7 +219,15 @@ def test_shifts_that_remain_are_estimated_once(make_raster, tmp_path: Path) -> N
     expected[1] = (0, 1.3)
     np.testing.assert_allclose(series.shifts, expected, atol=0.1)
     assert not series.shifts[[0, 2, 3, 4, 5]].any()
+    assert "2020-04-01.tif: lies 5.0 pixels off" in caplog.text
+    assert caplog.text.count("too far to be allowed for") == 1
     assert series.crop(Window(10, 10, 80, 80)).shifts is series.shifts
+
+
+def test_a_shift_of_two_pixels_is_found(make_raster, tmp_path: Path) -> None:
+    for month, off in ((1, 0), (2, 2.1)):
+        make_raster(f"p/2020-0{month}-01.tif", textured(off))
+    np.testing.assert_allclose(open_series(tmp_path / "p").shifts, [(0, 0), (0, 2.1)], atol=0.1)
 
 
 def test_too_little_ground_tells_no_shift(dates: Path) -> None:
