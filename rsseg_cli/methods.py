@@ -97,5 +97,5 @@ METHODS: Mapping[str, Method] = {
     "self-training": Method(SelfTrainingSettings, partial(_self_taught, SelfTraining), 480, 480),
     "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 160, 160, {"paper": PAPER}),
     "ktda": Method(KtdaSettings, _ktda, 1200, 600, KTDA_PRESETS, varies_colours=True),
-    "da-stc": Method(DaStcSettings, partial(_self_taught, DaStc), 480, 480, {"paper": DA_STC_PAPER}, sees_series=True),
+    "da-stc": Method(DaStcSettings, partial(_self_taught, DaStc), 160, 160, {"paper": DA_STC_PAPER}, sees_series=True),
 }
