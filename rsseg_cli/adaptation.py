@@ -66,7 +66,9 @@ def _stages(request: Request, begin: Beginning, device: str) -> tuple[Stage, ...
         name.removeprefix(OF_SOURCE): value for name, value in request.settings.items() if name.startswith(OF_SOURCE)
     }
     own = {name: value for name, value in request.settings.items() if not name.startswith(OF_SOURCE)}
-    last = _stage(request.method, own, request.steps, has_weights, device, adapts=True)
+    # What an earlier model has learned of the source is no more than the first stage would have learned.
+    is_pretrained = "encoder_weights" in begin.origin
+    last = _stage(request.method, own, request.steps, is_pretrained, device, adapts=True)
     if begin.knows_all and not of_source:
         logger.info("%s is adapted as it is (--set source.steps=N learns from the source before)", request.init)
         return (last,)
