@@ -13,21 +13,25 @@ from rasterio.env import env_ctx_if_needed
 from rasterio.io import DatasetReader
 
 from rsseg_cli.raster.dataset import open_raster, opened
+from rsseg_cli.raster.files import Stamp
 
 # Those that were read last: systems allow a few hundred open files.
 MOST = 64
+
+# A raster as its files were when it was looked at: one that was replaced since is another.
+Key = tuple[str, tuple[Stamp, ...]]
 
 
 class _Kept:
     """One raster, for one thread at a time: a dataset of GDAL serves no two at once."""
 
-    def __init__(self, path: str) -> None:
-        self.path, self.lock, self.readers = path, threading.RLock(), 0
+    def __init__(self, key: Key) -> None:
+        self.key, self.lock, self.readers = key, threading.RLock(), 0
         self._dataset: DatasetReader | None = None
 
     def dataset(self) -> DatasetReader:
         if self._dataset is None:
-            self._dataset = opened(self.path)
+            self._dataset = opened(self.key[0])
         return self._dataset
 
     def close(self) -> None:
@@ -41,14 +45,14 @@ class _Shelf:
 
     def __init__(self) -> None:
         self.lock, self.walks = threading.Lock(), 0
-        self.kept: dict[str, _Kept] = {}
+        self.kept: dict[Key, _Kept] = {}
 
-    def take(self, path: str) -> _Kept | None:
+    def take(self, key: Key) -> _Kept | None:
         with self.lock:
             if not self.walks:
                 return None
-            taken = self.kept.pop(path) if path in self.kept else _Kept(path)
-            self.kept[path] = taken
+            taken = self.kept.pop(key) if key in self.kept else _Kept(key)
+            self.kept[key] = taken
             taken.readers += 1
             spare = self._spare()
         if spare is not None:
@@ -58,11 +62,14 @@ class _Shelf:
     def _spare(self) -> _Kept | None:
         """Of too many, the one whose last read is longest ago."""
         unread = [kept for kept in self.kept.values() if not kept.readers] if len(self.kept) > MOST else []
-        return self.kept.pop(unread[0].path) if unread else None
+        return self.kept.pop(unread[0].key) if unread else None
 
     def put_back(self, kept: _Kept) -> None:
         with self.lock:
             kept.readers -= 1
+            is_left = not kept.readers and self.kept.get(kept.key) is not kept  # the walks ended while it was read
+        if is_left:
+            kept.close()
 
     def enter(self) -> None:
         with self.lock:
@@ -71,8 +78,9 @@ class _Shelf:
     def leave(self) -> None:
         with self.lock:
             self.walks -= 1
-            left = [] if self.walks else [self.kept.pop(path) for path in list(self.kept)]
-        for kept in left:
+            left = [] if self.walks else [self.kept.pop(key) for key in list(self.kept)]
+            unread = [kept for kept in left if not kept.readers]
+        for kept in unread:
             kept.close()
 
 
@@ -90,9 +98,9 @@ def kept_open() -> Iterator[None]:
 
 
 @contextmanager
-def reading(path: str) -> Iterator[DatasetReader]:
+def reading(path: str, stamps: tuple[Stamp, ...] = ()) -> Iterator[DatasetReader]:
     """The dataset for one read; opened for it alone where nothing is kept open."""
-    kept = _shelf.take(path)
+    kept = _shelf.take((path, stamps))
     if kept is None:
         with open_raster(path) as dataset:
             yield dataset

@@ -72,7 +72,7 @@ class RasterIds:
     stamps: tuple[Stamp, ...] = ()  # of the files as they were when the map was opened
 
     def read(self, window: Window) -> NDArray[np.uint8]:
-        with reading(self.path) as dataset:
+        with reading(self.path, self.stamps) as dataset:
             values, missing = _read_values(dataset, self.indexes, window)
         refuse_changed(self.stamps)
         if self.unlabelled:

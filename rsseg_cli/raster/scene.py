@@ -125,7 +125,7 @@ class FilePixels:
     def read(self, window: Window, bands: Sequence[int]) -> NDArray[np.float32]:
         chosen = [self.bands[at] for at in bands]
         indexes = [self.indexes[at] for at in bands]
-        with reading(self.path) as dataset:
+        with reading(self.path, self.stamps) as dataset:
             raw = _read_bands(dataset, indexes, window)
             masked = missing_by_mask(dataset, indexes, window, self.alpha)
         refuse_changed(self.stamps)

@@ -1,6 +1,7 @@
 """Rasters kept open: opened once, closed in the end, and one thread at a time."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -133,3 +134,21 @@ def test_a_file_that_was_replaced_is_refused(make_raster, values) -> None:
         make_raster("b.tif", values[::-1].copy()).replace(path)
         with pytest.raises(RssegError, match="was changed or removed while it was read"):
             scene.values(HERE)
+
+
+def test_a_file_that_was_replaced_and_opened_anew_is_the_new_one(make_raster, values) -> None:
+    path = make_raster("a.tif", values)
+    with kept_open():
+        open_file(str(path)).values(HERE)
+        make_raster("b.tif", values[::-1].copy()).replace(path)
+        found = open_file(str(path)).values(HERE)
+    np.testing.assert_array_equal(found, values[::-1, 5:15, 3:23])
+
+
+def test_a_read_that_outlasts_the_walk_ends_well(make_raster, opened, values) -> None:
+    path = str(make_raster("a.tif", values))
+    with ExitStack() as stack:
+        with kept_open():
+            dataset = stack.enter_context(reading(path))
+        np.testing.assert_array_equal(dataset.read(), values)
+    assert opened[0].closed

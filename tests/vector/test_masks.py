@@ -73,8 +73,8 @@ def test_a_window_reads_no_mask_that_it_does_not_touch(make_raster, monkeypatch)
     paths = [str(make_raster(f"{n}.tif", byte([1, 2]), transform=at(2 * n, 0))) for n in range(5)]
     masks = open_masks(paths)
     opened: list[str] = []
-    plain: Callable[[str], object] = raster_labels.reading
-    monkeypatch.setattr(raster_labels, "reading", lambda path: opened.append(path) or plain(path))
+    plain: Callable[..., object] = raster_labels.reading
+    monkeypatch.setattr(raster_labels, "reading", lambda path, stamps: opened.append(path) or plain(path, stamps))
     assert masks.labels.read(Window(3, 0, 3, 1)).tolist() == [[2, 1, 2]]
     assert opened == paths[1:3]
 
