@@ -12,7 +12,7 @@ from rsseg_cli.console import print_any_name, silence_closed_pipe
 from rsseg_cli.environment import fill_closed_streams
 from rsseg_cli.errors import Terminated
 from rsseg_cli.memory import is_out_of_memory, out_of_memory
-from rsseg_cli.stops import heard, listen
+from rsseg_cli.stops import heard, listen, listen_no_more
 
 logger = logging.getLogger(__name__)
 app = typer.Typer(
@@ -80,3 +80,5 @@ def main() -> None:
             sys.exit(1)
         print("This is a bug in rsseg; the lines below help whoever mends it.", file=sys.stderr)
         raise
+    finally:
+        listen_no_more()

@@ -156,7 +156,8 @@ def _exit_code() -> int:
         try:
             really(**options)
         finally:
-            signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+            for stop in STOPS:  # a mask would hold for this thread alone
+                signal.signal(stop, signal.SIG_IGN)
 
     app.app = heard  # type: ignore[assignment]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever is started in the background has none

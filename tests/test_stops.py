@@ -49,6 +49,22 @@ def test_who_was_started_to_overlook_ctrl_c_does() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGTERM"])
+def test_stopped_while_it_only_clears_up_it_ends_without_a_word(sent: str) -> None:
+    script = (
+        "import atexit, signal, sys\n"
+        "from rsseg_cli import app\n"
+        f"atexit.register(lambda: signal.raise_signal(signal.{sent}))\n"
+        "sys.argv = ['rsseg', 'info', 'there-is-no-such-file.tif']\n"
+        "app.main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode == -getattr(signal, sent)
+    assert ended.stderr.splitlines()[0].startswith("error: ")
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
 @pytest.mark.parametrize(("sent", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_command_ends_as_stopped(sent: str, code: int) -> None:
     """`info` meets a library that makes an error of it."""

@@ -163,10 +163,10 @@ def test_the_demo_shows_commands_that_cmd_takes(windows: None) -> None:
 
 def test_patterns_reach_rsseg_and_a_closed_window_ends_it_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
-    calls: dict[object, object] = {}
+    calls: list[tuple[object, object]] = []
     monkeypatch.setattr(app, "app", lambda **options: given.append(options))
     monkeypatch.setattr(signal, "SIGBREAK", 21, raising=False)
-    monkeypatch.setattr(signal, "signal", calls.__setitem__)
+    monkeypatch.setattr(signal, "signal", lambda *call: calls.append(call))
     app.main()
     assert given == [{"prog_name": "rsseg", "windows_expand_args": False}]
-    assert calls == {signal.SIGINT: stops.interrupt, signal.SIGTERM: stops.terminate, 21: stops.terminate}
+    assert calls == [(signal.SIGINT, stops.interrupt), (signal.SIGTERM, stops.terminate), (21, stops.terminate)]
