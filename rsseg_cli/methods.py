@@ -74,8 +74,15 @@ def _self_taught(kind: type[SelfTraining] | type[DaStc], settings: Any, given: I
 
 
 def _st_dasegnet(settings: StDasegnetSettings, given: Ingredients) -> Illustrated[Any]:
-    weights, shares = given.class_weights, given.class_shares
-    return StDasegnet(given.network, settings, given.steps, weights, shares, crop_px=given.crop_px)
+    return StDasegnet(
+        given.network,
+        settings,
+        given.steps,
+        given.class_weights,
+        given.class_shares,
+        crop_px=given.crop_px,
+        pretrained=given.pretrained,
+    )
 
 
 def _ktda(settings: KtdaSettings, given: Ingredients) -> Illustrated[Any]:
@@ -97,7 +104,7 @@ METHODS: Mapping[str, Method] = {
     # A network from nothing goes on getting better on the target. One from published weights does where it gains, and
     # where it loses it goes on losing (Dubai 5+6 to 1: 1 point in 160 steps, 3 in 480).
     "self-training": Method(SelfTrainingSettings, partial(_self_taught, SelfTraining), 480, 160),
-    "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 160, 160, {"paper": PAPER}),
+    "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 480, 160, {"paper": PAPER}),
     "ktda": Method(KtdaSettings, _ktda, 1200, 600, KTDA_PRESETS, varies_colours=True),
     "da-stc": Method(DaStcSettings, partial(_self_taught, DaStc), 160, 160, {"paper": DA_STC_PAPER}, sees_series=True),
 }

@@ -225,7 +225,7 @@ class TestAdapting:
         crops = Crops(crop_px=192, batch=1)
         request = replace(ADAPTING, method="st-dasegnet", crops=crops, settings={"preset": "paper", "clip": "2"})
         settings = prepare(request, make_plan(request)).stages[-1].settings
-        assert (settings.head_rate, settings.sure, settings.quality, settings.clip) == (1.0, 0.975, "batch", 2.0)
+        assert (settings.pretrained_rate, settings.sure, settings.quality, settings.clip) == (1.0, 0.975, "batch", 2.0)
         with pytest.raises(RssegError, match="self-training has no preset paper"):
             prepare(replace(ADAPTING, settings={"preset": "paper"}), make_plan(ADAPTING))
 

@@ -26,7 +26,8 @@ from rsseg_models.losses import NO_LABEL, cross_entropy
 from rsseg_models.network import SegmentationNetwork
 from rsseg_models.norms import untracked
 from rsseg_models.optimise import Average, Descent, OfParts, Schedule
-from rsseg_models.recipe import Checked, autocast, between, one_of
+from rsseg_models.recipe import Recipe, autocast, between, one_of
+from rsseg_models.source_only import preference
 from rsseg_models.st_dasegnet_modules import (
     FORM,
     Adapted,
@@ -43,29 +44,19 @@ from rsseg_models.st_dasegnet_modules import (
 
 
 @dataclass(frozen=True)
-class Settings(Checked):
+class Settings(Recipe):
     """What can be set with --set NAME=VALUE; the defaults are for a few hundred steps, `PAPER` is as published."""
 
-    learning_rate: float = between(0, 1, 6e-5)
-    """Of the encoders."""
-    head_rate: float = between(0, 1000, 10.0)
-    """Times the learning rate, for heads, gates and the universal branch."""
-    weight_decay: float = between(0, 1, 0.01)
-    """Pull of the students' weights towards zero."""
-    warm_up: float = between(0, 1, 0.05)
-    """Part of the steps in which the rate rises."""
-    clip: float = between(0, 1e9, 1.0)
-    """Longest gradient of the students, as a whole."""
+    average: float = between(0, 0.99999, 0.99)
+    """Momentum of the slow copies that make pseudo-labels."""
     discriminator_rate: float = between(0, 1, 1e-4)
     """Learning rate of the discriminators."""
     discriminator_depth: int = between(1, 6, 2)
     """Layers of a discriminator that halve the map, at most; fewer where crops are small."""
     adversary: float = between(0, 10, 0.005)
     """Weight of the adversarial loss."""
-    self_training: float = between(0, 10, 0.25)
+    self_training: float = between(0, 10, 1.0)
     """Weight of the loss on pseudo-labels."""
-    momentum: float = between(0, 0.99999, 0.999)
-    """Of the slow copies that make pseudo-labels."""
     teachers: str = one_of("decoder-only", "single-target")
     """decoder-only: slow copies of both decoders; single-target: of the whole student of the target."""
     pseudo_labels: str = one_of("averaged", "separate")
@@ -88,15 +79,17 @@ class Settings(Checked):
     """Lets both students share an encoder: an ablation."""
     checkpointing: bool = False
     """Makes the encoders' maps again on the way back: less memory, a third more time."""
-    precision: str = one_of("auto", "float32", "bfloat16")
-    """float32, bfloat16, or auto: bfloat16 where the processor is quicker with it."""
 
 
 # As it was run: heads at the rate of the encoders, because a key of its configuration was never matched.
 PAPER = Settings(
-    head_rate=1.0,
+    learning_rate=6e-5,
+    pretrained_rate=1.0,
     warm_up=0.02,
     clip=1e9,
+    average=0.999,
+    balance=0.0,
+    self_training=0.25,
     discriminator_rate=1e-5,
     sure=0.975,
     likely=0.8,
@@ -192,7 +185,7 @@ class Teachers:
             if self.whole
             else [(students.source.head, self.source.head)]
         )
-        self.averages = [Average(quick, slow, settings.momentum) for quick, slow in followed]
+        self.averages = [Average(quick, slow, settings.average) for quick, slow in followed]
 
     def update(self, number: int) -> None:
         for average in self.averages:
@@ -235,17 +228,20 @@ class StDasegnet(OfParts):
         class_shares: Tensor | None = None,
         *,
         crop_px: int,
+        pretrained: bool = False,
     ) -> None:
         self.settings = settings
         self.network = adapted(network, settings).train()
         self.teachers = Teachers(self.network, settings)
         self.pseudo_weights = None if class_shares is None else rarity(class_shares)
         self.class_weights = self.pseudo_weights if class_weights is None else class_weights
+        # Added while learning and not kept, as in source-only.
+        self.preference = 0.0 if class_shares is None else settings.balance * preference(class_shares)
         for weights in (self.class_weights, self.pseudo_weights):
             if weights is not None and weights.shape != (network.architecture.classes,):
                 raise ValueError(f"{network.architecture.classes} classes need as many weights, not {len(weights)}")
         self.schedule = Schedule(steps, round(settings.warm_up * steps), power=1.0)
-        self.descent = self._descent()
+        self.descent = self._descent(settings.pretrained_rate if pretrained else 1.0)
         self.discriminators = self._discriminators(crop_px).to(next(network.parameters()).device)
         self.judges = torch.optim.Adam(self.discriminators.parameters(), lr=1.0, betas=(0.9, 0.99))
 
@@ -270,7 +266,7 @@ class StDasegnet(OfParts):
         return {name: loss.detach() for name, loss in losses.items()} | {"quality": quality}
 
     def supervised(self, logits: Pair, labels: Tensor) -> Tensor:
-        return _sum(cross_entropy(part, labels, self.class_weights) for part in logits)
+        return _sum(cross_entropy(part + self.preference, labels, self.class_weights) for part in logits)
 
     def taught(self, logits: Pair, valid: Tensor) -> tuple[PseudoLabels, PseudoLabels]:
         """What each student learns of the target."""
@@ -312,12 +308,12 @@ class StDasegnet(OfParts):
     def _mixed(self, like: Tensor) -> Any:
         return autocast(self.settings.precision, like.device.type)
 
-    def _descent(self) -> Descent:
+    def _descent(self, slower: float) -> Descent:
         students, rate = self.network, self.settings.learning_rate
         # A list of modules names a shared encoder once.
         encoders = nn.ModuleList([students.source.encoder, students.target.encoder])
         others = nn.ModuleList([students.source.head, students.target.head, students.disentangle])
-        groups = [(encoders, rate), (others, rate * self.settings.head_rate)]
+        groups = [(encoders, slower * rate), (others, rate)]
         return Descent(groups, self.schedule, self.settings.weight_decay, self.settings.clip)
 
     def _discriminators(self, crop_px: int) -> nn.ModuleDict:

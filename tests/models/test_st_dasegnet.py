@@ -570,7 +570,7 @@ def test_nothing_is_cleared_where_all_is_valid() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"learning_rate": -1.0}, {"momentum": 1.0}, {"discriminator_depth": 0}, {"attention": "x"}, {"teachers": "all"}],
+    [{"learning_rate": -1.0}, {"average": 1.0}, {"discriminator_depth": 0}, {"attention": "x"}, {"teachers": "all"}],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, float | str]) -> None:
     with pytest.raises(ModelError, match=next(iter(wrong))):
