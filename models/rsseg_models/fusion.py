@@ -36,11 +36,16 @@ class Fusion(nn.Module):
         """Each date with all others as its references, and where anything is known about it.
 
         Logits (B, T, K, H, W), valid (B, T, H, W), days (T,), and by how many pixels down and right each date lies
-        off the first (T, 2). A date that does not show a pixel takes what the others say; where none does, what comes
-        out has no meaning.
+        off the first (T, 2). A date that does not show a pixel takes what the others say once they have been fused;
+        where none does, what comes out has no meaning.
         """
-        fused = [self.fuse_one(date, *_seen_from(date, logits, valid, shifts), days) for date in range(logits.shape[1])]
-        return torch.stack([one for one, _ in fused], 1), torch.stack([known for _, known in fused], 1)
+        dates = range(logits.shape[1])
+        fused = [self.fuse_one(date, *_seen_from(date, logits, valid, shifts), days) for date in dates]
+        own, known = (torch.stack(parts, 1) for parts in zip(*fused, strict=True))
+        if valid.all():
+            return own, known
+        said = [combined(date, *_seen_from(date, own, valid, shifts), days, self.tau_days)[0] for date in dates]
+        return torch.where(valid[:, :, None], own, torch.stack(said, 1)), known
 
     def fuse_one(self, date: int, logits: Tensor, valid: Tensor, days: Tensor) -> tuple[Tensor, Tensor]:
         """One date (B, K, H, W) with all others as its references; and where anything is known about it.

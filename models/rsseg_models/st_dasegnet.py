@@ -49,6 +49,8 @@ class Settings(Recipe):
 
     average: float = between(0, 0.99999, 0.99)
     """Momentum of the slow copies that make pseudo-labels."""
+    balance: float = between(0, 1, 0.0)
+    """How much of the source's preference for frequent classes is left out of the model: 0 none, 1 all."""
     discriminator_rate: float = between(0, 1, 1e-4)
     """Learning rate of the discriminators."""
     discriminator_depth: int = between(1, 6, 2)
@@ -88,7 +90,6 @@ PAPER = Settings(
     warm_up=0.02,
     clip=1e9,
     average=0.999,
-    balance=0.0,
     self_training=0.25,
     discriminator_rate=1e-5,
     sure=0.975,

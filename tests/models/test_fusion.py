@@ -72,14 +72,24 @@ def test_references_that_show_nothing_change_nothing() -> None:
 
 
 def test_where_a_date_shows_nothing_the_others_speak() -> None:
-    """As they say it, however the layer mixes what a date shows with what they say."""
+    """As they say it once they have been fused, however the layer mixes what a date shows with what they say."""
     logits, valid = clips()
     valid[:, 0, :3] = False
     fused, known = taught().fuse(logits, valid, DAYS)
-    said, _ = combined(0, logits, valid, DAYS)
+    said, _ = combined(0, fused, valid, DAYS)
     torch.testing.assert_close(fused[:, 0, :, :3], said[:, :, :3])
     assert not torch.isclose(fused[:, 0, :, 3:], said[:, :, 3:]).all()
     assert known.all()
+
+
+def test_who_speaks_for_a_hidden_date_has_heard_the_others() -> None:
+    """Of three dates the first is hidden: the second speaks as fused with the third, and the third as fused with it."""
+    fusion, (logits, valid) = taught(), clips()
+    valid[:, 0] = False
+    fused, _ = fusion.fuse(logits, valid, DAYS)
+    second, third = (fusion(logits[:, one], logits[:, other]) for one, other in ((1, 2), (2, 1)))
+    said, _ = combined(0, torch.stack([logits[:, 0], second, third], 1), valid, DAYS)
+    torch.testing.assert_close(fused[:, 0], said)
 
 
 def test_what_a_date_does_not_show_teaches_the_layer_nothing() -> None:
