@@ -100,7 +100,7 @@ def _ktda(settings: KtdaSettings, given: Ingredients) -> Illustrated[Any]:
 
 SOURCE_ONLY = "source-only"
 METHODS: Mapping[str, Method] = {
-    SOURCE_ONLY: Method(SourceOnlySettings, _source_only, 1200, 1200),
+    SOURCE_ONLY: Method(SourceOnlySettings, _source_only, 1200, 600),
     # A network from nothing goes on getting better on the target. One from published weights does where it gains, and
     # where it loses it goes on losing (Dubai 5+6 to 1: 1 point in 160 steps, 3 in 480).
     "self-training": Method(SelfTrainingSettings, partial(_self_taught, SelfTraining), 1440, 160),

@@ -115,8 +115,12 @@ class Work:
         return METHODS[stage.method].make(stage.settings, given)
 
     def settled(self, network: SegmentationNetwork, match: str) -> SegmentationNetwork | None:
-        """The network with norms that know the target alone, where it has norms; a series is not of one kind."""
-        if not norms_of(network) or self._target(match).timeline.most_dates > 1:
+        """The network with norms that know the target alone, where its encoder has any; a series is not of one kind.
+
+        Those of a head alone would change what it makes of features that know nothing of the target: tried on Dubai,
+        with a MobileNetV2, that cost points on each pair, and did not always leave more doubt.
+        """
+        if not norms_of(network.encoder) or self._target(match).timeline.most_dates > 1:
             return None
         draw = TargetCrops(self._target(match), self.request.crops)
         bands = (draw(SETTLING_CROPS + number).bands.to(self.device) for number in range(SETTLING))

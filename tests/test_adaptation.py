@@ -157,6 +157,12 @@ class TestAdapting:
         kept = load_bundle(tmp_path / "whole.safetensors")
         assert isinstance(kept.network, OfSeries) == bool(whole["selected"]["step"])
 
+    @pytest.mark.parametrize(("encoder", "offered"), [("tiny", True), ("mobilenet-v2", False)])
+    def test_norms_of_the_target_are_offered_where_the_encoder_has_norms(self, encoder: str, offered: bool) -> None:
+        request = replace(ADAPTING, encoder=encoder)
+        work = prepare(request, make_plan(request))
+        assert (work.settled(work.network, "none") is not None) == offered
+
     def test_both_models_are_judged_and_the_better_is_kept(self, tmp_path: Path) -> None:
         result = adapt(ADAPTING, make_plan(ADAPTING), tmp_path / "m.safetensors")
         first, *_, last = result["checkpoints"]
