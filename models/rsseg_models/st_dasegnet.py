@@ -5,7 +5,7 @@ Within a student an adversary makes both domains look alike. Then the two views 
 leave each view what is its own, and what both have in common is given to each. Labels teach both students on the
 source, slow copies of their decoders teach them on the target. Maps are the mean of both students' logits.
 
-Not as released: slow copies start as copies and hold their norms' statistics too; heads learn at a rate of their own;
+Not as released: slow copies start as copies and hold their norms' statistics too; all learn at the rates of `Recipe`;
 nothing that is not valid counts anywhere; both domains are cropped alike. Students start from one trained network,
 and predict the same as it before the first step. Each pass normalises by the batch of one domain; the statistics
 that are kept are the target's, because the target is what gets mapped.
