@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 SERIES = HERE.parent / "sample_scenes" / "series"
 NOTHING = 255
 REFERENCES = (0, 1, 2, 4, 5)
+STEPS = 160  # of every method that adapts
 # Of each name: --method, what is set for it, and by how many pixels every other date of the target is off.
 METHODS: dict[str, tuple[str, dict[str, Any], int]] = {
     "source-only": ("source-only", {}, 0),
@@ -74,6 +75,7 @@ def run(job: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
             init=str(source),
             settings=settings,
             match="auto",
+            steps=STEPS,
             crops=crops,
         )
         learned = adapt(request, make_plan(request), model, overwrite=True)

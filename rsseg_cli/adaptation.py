@@ -49,7 +49,7 @@ def prepare(request: Request, plan: Plan) -> Work:
     torch.manual_seed(request.crops.seed)
     begin = first_network(request, plan)
     with in_words():
-        stages = _stages(request, begin, device)
+        stages = _stages(request, plan, begin, device)
         teaching = open_teacher(request, plan, stages[-1].settings)
         work = Work(request, plan, begin.network, begin.origin, stages, device, teaching)
         # What the last stage cannot do is better said now than after the first.
@@ -57,7 +57,7 @@ def prepare(request: Request, plan: Plan) -> Work:
     return work
 
 
-def _stages(request: Request, begin: Beginning, device: str) -> tuple[Stage, ...]:
+def _stages(request: Request, plan: Plan, begin: Beginning, device: str) -> tuple[Stage, ...]:
     """What is done one after the other; a model of the source that is there already is not learned again."""
     has_weights = bool(begin.origin)
     if not request.targets or request.method == SOURCE_ONLY:
@@ -68,13 +68,19 @@ def _stages(request: Request, begin: Beginning, device: str) -> tuple[Stage, ...
     own = {name: value for name, value in request.settings.items() if not name.startswith(OF_SOURCE)}
     # What an earlier model has learned of the source is no more than the first stage would have learned.
     is_pretrained = "encoder_weights" in begin.origin
-    last = _stage(request.method, own, request.steps, is_pretrained, device, adapts=True)
+    last = _stage(request.method, own, request.steps or _of_series(request, plan), is_pretrained, device, adapts=True)
     if begin.knows_all and not of_source:
         logger.info("%s is adapted as it is (--set source.steps=N learns from the source before)", request.init)
         return (last,)
     steps = convert("source.steps", of_source.pop("steps"), int) if "steps" in of_source else None
     first = _stage(SOURCE_ONLY, of_source, steps, has_weights, device)
     return first, last
+
+
+def _of_series(request: Request, plan: Plan) -> int | None:
+    """The usual steps, where they are others for a target of many dates."""
+    is_series = plan.target is not None and plan.target.timeline.most_dates > 1
+    return METHODS[request.method].steps_of_series if is_series else None
 
 
 def _stage(

@@ -163,6 +163,13 @@ class TestAdapting:
         work = prepare(request, make_plan(request))
         assert (work.settled(work.network, "none") is not None) == offered
 
+    @pytest.mark.parametrize(("target", "steps"), [("target", 1440), ("series/target", 160)])
+    def test_a_series_has_a_usual_number_of_steps_of_its_own(self, target: str, steps: int) -> None:
+        request = replace(ADAPTING, targets=(str(SCENES / target),), method="da-stc", steps=None)
+        work = prepare(request, make_plan(request))
+        assert work.stages[-1].steps == steps
+        assert prepare(replace(request, steps=7), make_plan(request)).stages[-1].steps == 7
+
     def test_both_models_are_judged_and_the_better_is_kept(self, tmp_path: Path) -> None:
         result = adapt(ADAPTING, make_plan(ADAPTING), tmp_path / "m.safetensors")
         first, *_, last = result["checkpoints"]
