@@ -57,52 +57,28 @@ class Method:
     sees_series: bool = False
 
 
-def _source_only(settings: SourceOnlySettings, given: Ingredients) -> Illustrated[Any]:
+def _made(kind: Callable[..., Illustrated[Any]], settings: Any, given: Ingredients, **own: Any) -> Illustrated[Any]:
+    """What all methods are made of, and what one of them has for itself."""
     weights, shares = given.class_weights, given.class_shares
-    return SourceOnly(given.network, settings, given.steps, weights, shares, pretrained=given.pretrained)
+    return kind(given.network, settings, given.steps, weights, shares, pretrained=given.pretrained, **own)
 
 
 def _self_taught(kind: type[SelfTraining] | type[DaStc], settings: Any, given: Ingredients) -> Illustrated[Any]:
     """A method whose teacher is its own moving average."""
-    return kind(
-        given.network,
-        settings,
-        given.steps,
-        given.class_weights,
-        given.class_shares,
-        pretrained=given.pretrained,
-        target_norms=given.target_norms,
-    )
+    return _made(kind, settings, given, target_norms=given.target_norms)
 
 
 def _st_dasegnet(settings: StDasegnetSettings, given: Ingredients) -> Illustrated[Any]:
-    return StDasegnet(
-        given.network,
-        settings,
-        given.steps,
-        given.class_weights,
-        given.class_shares,
-        crop_px=given.crop_px,
-        pretrained=given.pretrained,
-    )
+    return _made(StDasegnet, settings, given, crop_px=given.crop_px)
 
 
 def _ktda(settings: KtdaSettings, given: Ingredients) -> Illustrated[Any]:
-    return Ktda(
-        given.network,
-        settings,
-        given.steps,
-        given.class_weights,
-        given.class_shares,
-        teacher=given.teacher,
-        pretrained=given.pretrained,
-        colours=given.radiometry,
-    )
+    return _made(Ktda, settings, given, teacher=given.teacher, colours=given.radiometry)
 
 
 SOURCE_ONLY = "source-only"
 METHODS: Mapping[str, Method] = {
-    SOURCE_ONLY: Method(SourceOnlySettings, _source_only, 1200, 600),
+    SOURCE_ONLY: Method(SourceOnlySettings, partial(_made, SourceOnly), 1200, 600),
     # A network from nothing goes on getting better on the target; one from published weights soon does no more.
     "self-training": Method(SelfTrainingSettings, partial(_self_taught, SelfTraining), 1440, 160),
     "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 480, 160, presets={"paper": PAPER}),

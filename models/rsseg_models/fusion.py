@@ -42,10 +42,12 @@ class Fusion(nn.Module):
         dates = range(logits.shape[1])
         fused = [self.fuse_one(date, *_seen_from(date, logits, valid, shifts), days) for date in dates]
         own, known = (torch.stack(parts, 1) for parts in zip(*fused, strict=True))
-        if valid.all():
-            return own, known
-        said = [combined(date, *_seen_from(date, own, valid, shifts), days, self.tau_days)[0] for date in dates]
-        return torch.where(valid[:, :, None], own, torch.stack(said, 1)), known
+        told = own.clone()
+        for date in dates:
+            if not valid[:, date].all():
+                said, _ = combined(date, *_seen_from(date, own, valid, shifts), days, self.tau_days)
+                told[:, date] = torch.where(valid[:, date, None], own[:, date], said)
+        return told, known
 
     def fuse_one(self, date: int, logits: Tensor, valid: Tensor, days: Tensor) -> tuple[Tensor, Tensor]:
         """One date (B, K, H, W) with all others as its references; and where anything is known about it.
