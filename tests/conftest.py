@@ -1,6 +1,7 @@
 """Fixtures that several tests share: small rasters on disk, and the real data where it is at hand."""
 
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -19,6 +20,10 @@ UTM33 = CRS.from_epsg(32633)
 HALF_METRE = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
 
 MakeRaster = Callable[..., Path]
+
+# What started the tests may ignore Ctrl-C, as nohup and "&" do: commands that they start would, too.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # With --import-mode=importlib tests have no package to import from; `broken` holds what the fault tests share.
 sys.path.insert(0, str(Path(__file__).parent))
