@@ -81,7 +81,7 @@ def test_overlap_counts_each_class_for_itself() -> None:
 
 
 class TestChoice:
-    """The latest of those about as good as the best."""
+    """The latest of those that are not far below the best."""
 
     def chosen(self, *scores: float) -> Candidates:
         candidates = Candidates()
@@ -89,12 +89,12 @@ class TestChoice:
             candidates.offer(step, AS_IT_IS, score, nn.Linear(1, 1))  # type: ignore[arg-type]
         return candidates
 
-    def test_the_best_is_kept(self) -> None:
+    def test_what_falls_far_is_not_taken(self) -> None:
         candidates = self.chosen(0.5, 0.7, 0.4)
         assert (candidates.best, candidates.has_learned) == (1, True)
         assert candidates.to_json()["verdict"] == "adapted"
 
-    def test_of_two_about_as_good_the_later_is_kept(self) -> None:
+    def test_of_two_not_far_apart_the_later_is_kept(self) -> None:
         assert self.chosen(0.5, 0.7, 0.7 - TELLING / 2).best == 2
 
     def test_source_only_is_kept_where_nothing_comes_near(self) -> None:
