@@ -35,6 +35,7 @@ METHODS: dict[str, tuple[str, dict[str, Any], int]] = {
     "self-training": ("self-training", {}, 0),
     "single dates": ("da-stc", {"frames": 1}, 0),
     "series": ("da-stc", {}, 0),
+    "series, never alone": ("da-stc", {"alone": 0.0}, 0),
     "series, no feature fusion": ("da-stc", {"feature_fusion": "none"}, 0),
     "series, no alignment": ("da-stc", {"alignment": "none"}, 0),
     "series, mmd": ("da-stc", {"alignment": "mmd", "alignment_weight": 0.01}, 0),

@@ -54,6 +54,8 @@ class Settings(Recipe):
     """Dates of a series that are seen at once; 1 looks at single images, which is all there is without a series."""
     fusion_rate: float = between(0, 1000, 5.0)
     """Times the learning rate, for what fuses dates: few weights, which begin with references counting nothing."""
+    alone: float = between(0, 1, 0.5)
+    """Part of the losses in which a date is seen by itself, not with others: else it learns to leave it to them."""
     patches: int = between(1, 255, 2)
     """Classes of a crop that are cut out and pasted, of either domain."""
     rare_patches: int = between(0, 255, 0)
@@ -122,6 +124,7 @@ PAPER = Settings(
     rarity=0.0,
     gate=False,
     fusion_rate=1.0,
+    alone=0.0,
     alignment="mmd",
     alignment_weight=0.01,
 )
@@ -134,6 +137,8 @@ class Seen:
     logits: Tensor  # (B, T, K, H, W), of each date by itself
     fused: Tensor  # (B, K, H, W), of the first with all others as its references
     known: Tensor  # (B, H, W): where any date shows something
+    alone: Tensor  # (B, K, H, W), of the first by itself
+    shown: Tensor  # (B, H, W): where the first shows something
 
 
 class DaStc(OfParts):
@@ -218,10 +223,17 @@ class DaStc(OfParts):
 
     def _loss(self, seen: Seen, labels: Tensor, weights: Tensor | None) -> Tensor:
         """A person's labels count by their classes, a teacher's by what it finds, too."""
-        labels = labels.masked_fill(~seen.known, NO_LABEL)
+        share = self.settings.alone if seen.logits.shape[1] > 1 else 0.0
+        loss = self._cross_entropy(seen.fused, labels.masked_fill(~seen.known, NO_LABEL), weights)
+        if share:
+            by_itself = self._cross_entropy(seen.alone, labels.masked_fill(~seen.shown, NO_LABEL), weights)
+            loss = (1 - share) * loss + share * by_itself
+        return loss
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
         if weights is None:
-            return cross_entropy(seen.fused + self.preference, labels, self.class_weights)
-        return cross_entropy(seen.fused, labels, self.confidences.class_weights(self.settings.rarity), weights)
+            return cross_entropy(logits + self.preference, labels, self.class_weights)
+        return cross_entropy(logits, labels, self.confidences.class_weights(self.settings.rarity), weights)
 
     @torch.no_grad()
     def taught(self, target: Clips) -> tuple[Tensor, Tensor, Tensor]:
@@ -288,11 +300,12 @@ class DaStc(OfParts):
         """From features of the date that is looked at: only there does the network learn, and the fusion everywhere."""
         own = self.student.decode(levels, clips.labels.shape[-2:]).float()
         if clips.bands.shape[1] == 1:
-            return Seen(own[:, None], own, clips.valid[:, 0])
+            return Seen(own[:, None], own, clips.valid[:, 0], own, clips.valid[:, 0])
         with torch.no_grad(), untracked(self.student):
             others = _by_date(self.student, clips, first=1)
         logits = torch.cat([own[:, None], others], 1)
-        return Seen(logits, *self.fusion.fuse_one(0, logits, clips.valid, clips.days))
+        fused, known = self.fusion.fuse_one(0, logits, clips.valid, clips.days)
+        return Seen(logits, fused, known, self.fusion(own, own), clips.valid[:, 0])
 
     def alignment(self, on_source: Seen, source: Clips, on_target: Seen, target: Clips) -> Tensor:
         """How far classes of the target are from those of the source, over all pairs of dates."""

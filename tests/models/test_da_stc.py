@@ -333,6 +333,25 @@ def test_the_fusion_learns_to_listen_to_other_dates() -> None:
     assert float(Fusion(3).strength) == 0
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_date_learns_by_itself_even_where_others_say_all(share: float) -> None:
+    taught, clips = adapter(alone=share), series(1)
+    with torch.no_grad():
+        taught.fusion.own.zero_()
+        taught.fusion.others.copy_(torch.eye(3))
+    taught._loss(taught.see(clips), clips.labels, None).backward()
+    learns = any(bool(weights.grad.any()) for weights in taught.student.parameters() if weights.grad is not None)
+    assert learns == bool(share)
+
+
+def test_a_date_learns_nothing_by_itself_of_what_it_does_not_show() -> None:
+    taught, clips = adapter(alone=1.0), series(1)
+    clips.valid[:, 0, :, :16] = False
+    seen, others = taught.see(clips), clips.labels.clone()
+    others[:, :16] = (others[:, :16] + 1) % 3
+    assert torch.equal(taught._loss(seen, others, None), taught._loss(seen, clips.labels, None))
+
+
 def test_the_student_sees_other_colours_on_all_dates_alike() -> None:
     clips, taught = series(1), adapter(jitter=0.5, blur=0.0)
     torch.manual_seed(0)
