@@ -47,6 +47,12 @@ class Card:
     def bands(self) -> tuple[str, ...]:
         return self.architecture.bands
 
+    @property
+    def known(self) -> tuple[Normalisation, ...]:
+        """Values that it has learned from: those it is for, and those of the target where it was seen as the source."""
+        target = self.provenance.get("normalisation", {}).get("target")
+        return (self.normalisation, *([Normalisation.from_json(target)] if target else []))
+
 
 @dataclass(frozen=True, eq=False)
 class Bundle:

@@ -100,11 +100,11 @@ def _map_scene(job: Job, bundle: Bundle, settings: Settings, resume: bool, track
 
 def _say_unlike(scene: Scene | Series, bundle: Bundle) -> None:
     """A map of values that the model can make nothing of looks like any other map."""
-    known = bundle.card.normalisation
+    known, *others = bundle.card.known
     for each in scene.scenes if isinstance(scene, Series) else (scene,):
         sampled = [part for part in samples(each, COMPARED_BLOCKS) if part.size]
         own = robust(sampled, each.names, each.path) if sampled else known
-        if unlike := bands_unlike(own, known):
+        if (unlike := bands_unlike(own, known)) and all(bands_unlike(own, other) for other in others):
             band = unlike[0]
             logger.warning(
                 "%s: values are not like those the model knows: %s lies around %.4g, give or take %.4g, and the model "

@@ -90,6 +90,7 @@ class Plan:
             "classes": {name: {"training_pixels": t, "held_back_pixels": held} for name, t, held in counts},
             "normalisation": {
                 "source": domain.normalisations[0].to_json(),
+                "target": self.target and self.target.normalisation.to_json(),
                 "model": {rule: found.to_json() for rule, found in self.normalisations.items()},
             },
         }

@@ -78,6 +78,19 @@ def test_values_in_other_units_are_told(path: Path, bundle: Bundle, make_raster,
     assert "rsseg adapt" in told
 
 
+def test_values_of_the_target_that_was_adapted_to_are_known(path: Path, bundle: Bundle, make_raster, caplog) -> None:
+    with rasterio.open(path) as file:
+        reflectance = file.read().astype(np.float32) / 10000
+    known = bundle.card.normalisation
+    centres, spreads = (tuple(value / 10000 for value in values) for values in (known.centres, known.spreads))
+    target = replace(known, centres=centres, spreads=spreads).to_json()
+    card = replace(bundle.card, provenance={"normalisation": {"target": target}})
+    map_array(open_file(str(make_raster("target.tif", reflectance))), None, replace(bundle, card=card), SETTINGS)
+    assert not caplog.records
+    map_array(open_file(str(make_raster("other.tif", reflectance / 100))), None, replace(bundle, card=card), SETTINGS)
+    assert "values are not like those the model knows" in caplog.text
+
+
 def test_no_window_reaches_out_of_the_scene() -> None:
     scene = Scene(
         "s", Grid(CRS.from_epsg(32633), Affine.scale(1, -1), 50, 60), (Band("1", "uint8"),), SimpleNamespace()

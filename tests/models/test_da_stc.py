@@ -346,7 +346,7 @@ def test_a_date_learns_by_itself_even_where_others_say_all(share: float) -> None
 
 def test_a_date_learns_nothing_by_itself_of_what_it_does_not_show() -> None:
     taught, clips = adapter(alone=1.0), series(1)
-    clips.valid[:, 0, :, :16] = False
+    clips.valid[:, 0, :16] = False
     seen, others = taught.see(clips), clips.labels.clone()
     others[:, :16] = (others[:, :16] + 1) % 3
     assert torch.equal(taught._loss(seen, others, None), taught._loss(seen, clips.labels, None))
