@@ -177,9 +177,15 @@ class Average:
     def update(self, number: int) -> None:
         """a = min(1 - 1/(i+1), momentum): the plain mean at first, so that it warms up fast."""
         keep = min(1 - 1 / (number + 2), self.momentum)
-        ours, theirs = self.average.state_dict(), self.network.state_dict()
-        for name, value in ours.items():
+        theirs = dict(_numbers(self.network))
+        for name, value in _numbers(self.average):
             if value.is_floating_point():
                 value.lerp_(theirs[name], 1 - keep)
             else:
                 value.copy_(theirs[name])
+
+
+def _numbers(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers; what two parts share, once."""
+    yield from network.named_parameters()
+    yield from network.named_buffers()

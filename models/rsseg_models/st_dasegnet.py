@@ -47,8 +47,14 @@ from rsseg_models.st_dasegnet_modules import (
 class Settings(Recipe):
     """What can be set with --set NAME=VALUE; the defaults are for a few hundred steps, `PAPER` is as published."""
 
+    pretrained_rate: float = between(0, 10, 0.03)
+    """Times the learning rate, for encoders that start from published weights."""
+    pretrained_heads: float = between(0, 10, 0.3)
+    """The same, for all else beside such encoders: faster, what was known of the target is soon lost."""
     average: float = between(0, 0.99999, 0.99)
     """Momentum of the slow copies that make pseudo-labels."""
+    smoothed: float = between(0, 0.99999, 0.99)
+    """Momentum of the moving average of both students that is kept; 0 keeps the students themselves, as published."""
     balance: float = between(0, 1, 0.0)
     """How much of the source's preference for frequent classes is left out of the model: 0 none, 1 all."""
     discriminator_rate: float = between(0, 1, 1e-4)
@@ -87,9 +93,11 @@ class Settings(Recipe):
 PAPER = Settings(
     learning_rate=6e-5,
     pretrained_rate=1.0,
+    pretrained_heads=1.0,
     warm_up=0.02,
     clip=1e9,
     average=0.999,
+    smoothed=0.0,
     self_training=0.25,
     discriminator_rate=1e-5,
     sure=0.975,
@@ -232,8 +240,10 @@ class StDasegnet(OfParts):
         pretrained: bool = False,
     ) -> None:
         self.settings = settings
-        self.network = adapted(network, settings).train()
-        self.teachers = Teachers(self.network, settings)
+        self.students = adapted(network, settings).train()
+        self.network = copy.deepcopy(self.students)
+        self.smooth = Average(self.students, self.network, settings.smoothed)
+        self.teachers = Teachers(self.students, settings)
         self.pseudo_weights = None if class_shares is None else rarity(class_shares)
         self.class_weights = self.pseudo_weights if class_weights is None else class_weights
         # Added while learning and not kept, as in source-only.
@@ -242,7 +252,7 @@ class StDasegnet(OfParts):
             if weights is not None and weights.shape != (network.architecture.classes,):
                 raise ValueError(f"{network.architecture.classes} classes need as many weights, not {len(weights)}")
         self.schedule = Schedule(steps, round(settings.warm_up * steps), power=1.0)
-        self.descent = self._descent(settings.pretrained_rate if pretrained else 1.0)
+        self.descent = self._descent(pretrained)
         self.discriminators = self._discriminators(crop_px).to(next(network.parameters()).device)
         self.judges = torch.optim.Adam(self.discriminators.parameters(), lr=1.0, betas=(0.9, 0.99))
 
@@ -251,9 +261,9 @@ class StDasegnet(OfParts):
         if number:
             self.teachers.update(number - 1)
         with self._mixed(source.bands):
-            with untracked(self.network):
-                of_source, _, on_source = self.network.see(source.bands, source.valid)
-            of_target, levels, on_target = self.network.see(target.bands, target.valid)
+            with untracked(self.students):
+                of_source, _, on_source = self.students.see(source.bands, source.valid)
+            of_target, levels, on_target = self.students.see(target.bands, target.valid)
             said = self.teachers.logits(target.bands, of_target, levels, on_target)
             one, other = self.taught(said, target.valid)
             taught = with_given(one, target.labels), with_given(other, target.labels)
@@ -261,6 +271,7 @@ class StDasegnet(OfParts):
         of_labels, of_teachers = self.supervised(on_source, source.labels), learned(on_target, taught)
         settings = self.settings
         self.descent.minimise(of_labels + settings.self_training * of_teachers + settings.adversary * adversary, number)
+        self.smooth.update(number)
         judged = self.judge(of_source, of_target, number)
         losses = {"source": of_labels, "target": of_teachers, "adversary": adversary, "discriminators": judged}
         quality = (taught[0].quality + taught[1].quality) / 2
@@ -303,22 +314,24 @@ class StDasegnet(OfParts):
         return total
 
     def parts(self) -> dict[str, Any]:
-        names = ("network", "teachers", "descent", "discriminators", "judges")
+        names = ("students", "network", "teachers", "descent", "discriminators", "judges")
         return {name: getattr(self, name) for name in names}
 
     def _mixed(self, like: Tensor) -> Any:
         return autocast(self.settings.precision, like.device.type)
 
-    def _descent(self, slower: float) -> Descent:
-        students, rate = self.network, self.settings.learning_rate
+    def _descent(self, pretrained: bool) -> Descent:
+        students, settings = self.students, self.settings
+        of_encoders, of_others = (settings.pretrained_rate, settings.pretrained_heads) if pretrained else (1.0, 1.0)
+        rate = settings.learning_rate
         # A list of modules names a shared encoder once.
         encoders = nn.ModuleList([students.source.encoder, students.target.encoder])
         others = nn.ModuleList([students.source.head, students.target.head, students.disentangle])
-        groups = [(encoders, slower * rate), (others, rate)]
-        return Descent(groups, self.schedule, self.settings.weight_decay, self.settings.clip)
+        groups = [(encoders, of_encoders * rate), (others, of_others * rate)]
+        return Descent(groups, self.schedule, settings.weight_decay, settings.clip)
 
     def _discriminators(self, crop_px: int) -> nn.ModuleDict:
-        encoder = self.network.source.encoder
+        encoder = self.students.source.encoder
         side = -(-crop_px // encoder.strides[-1])
         depth = fitting_depth(side, self.settings.discriminator_depth)
         return nn.ModuleDict({s: Discriminator(encoder.channels[-1], depth, side) for s in ("source", "target")})

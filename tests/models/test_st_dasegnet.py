@@ -276,7 +276,7 @@ def test_discriminators_have_opposite_roles() -> None:
     for style, judge in taught.discriminators.items():
         judge.register_forward_pre_hook(told(style))
     batch = domains()
-    source, target = (taught.network.look(part.bands, part.valid) for part in (batch.source, batch.target))
+    source, target = (taught.students.look(part.bands, part.valid) for part in (batch.source, batch.target))
     expected = [("source", target.source), ("target", source.target)]
     expected += [("source", source.source), ("source", target.source)]
     expected += [("target", target.target), ("target", source.target)]
@@ -289,7 +289,7 @@ def test_discriminators_have_opposite_roles() -> None:
 
 def test_a_discriminator_learns_which_domain_is_its_own() -> None:
     taught, batch = method(replace(EAGER, discriminator_rate=1e-2, warm_up=0.0)), domains()
-    source, target = (taught.network.look(part.bands, part.valid) for part in (batch.source, batch.target))
+    source, target = (taught.students.look(part.bands, part.valid) for part in (batch.source, batch.target))
     for _ in range(20):
         taught.judge(source, target, 0)
     ours, theirs = taught.discriminators["source"], taught.discriminators["target"]
@@ -304,15 +304,15 @@ def test_a_discriminator_learns_which_domain_is_its_own() -> None:
 
 def test_students_and_discriminators_do_not_reach_into_each_other() -> None:
     taught, batch = method(), domains()
-    source, target = (taught.network.look(part.bands, part.valid) for part in (batch.source, batch.target))
+    source, target = (taught.students.look(part.bands, part.valid) for part in (batch.source, batch.target))
     taught.fooling(source, target).backward()  # type: ignore[no-untyped-call]
     assert all(parameter.grad is None for parameter in taught.discriminators.parameters())
-    reached = {name: p.grad.clone() for name, p in taught.network.named_parameters() if p.grad is not None}
+    reached = {name: p.grad.clone() for name, p in taught.students.named_parameters() if p.grad is not None}
     assert {name.split(".")[1] for name in reached} == {"encoder"}
     before = weights(taught.discriminators)
     taught.judge(source, target, 0)
     assert not same(before, weights(taught.discriminators))
-    for name, parameter in taught.network.named_parameters():
+    for name, parameter in taught.students.named_parameters():
         assert (parameter.grad is None) if name not in reached else torch.equal(parameter.grad, reached[name])
 
 
@@ -380,7 +380,7 @@ def test_as_many_weights_as_classes() -> None:
 @pytest.mark.parametrize("kind", ["decoder-only", "single-target"])
 def test_teachers_start_as_copies_get_no_gradient_and_follow(kind: str) -> None:
     taught = method(replace(EAGER, teachers=kind, learning_rate=1e-3))
-    students, teachers = taught.network, taught.teachers
+    students, teachers = taught.students, taught.teachers
     assert same(weights(students.target.head), weights(teachers.target.head))
     assert (teachers.target.encoder is students.target.encoder) == (kind == "decoder-only")
     assert (teachers.source.head is students.source.head) == (kind == "single-target")
@@ -398,6 +398,24 @@ def test_teachers_start_as_copies_get_no_gradient_and_follow(kind: str) -> None:
     assert not teachers.target.head.training
 
 
+@pytest.mark.parametrize("one_encoder", [False, True])
+def test_a_plain_mean_of_the_students_is_kept_at_first(one_encoder: bool) -> None:
+    taught = method(replace(EAGER, learning_rate=1e-3, one_encoder=one_encoder))
+    start = weights(taught.students)
+    run(taught, 0, 1)
+    later = weights(taught.students)
+    for name, value in weights(taught.network).items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (start[name] + later[name]) / 2, msg=name)
+    assert not same(weights(taught.network), later)
+
+
+def test_as_published_the_students_are_kept() -> None:
+    taught = method(replace(EAGER, learning_rate=1e-3, smoothed=PAPER.smoothed))
+    run(taught, 0, 2)
+    assert same(weights(taught.network), weights(taught.students))
+
+
 # 4. A step.
 
 
@@ -413,11 +431,11 @@ def test_students_start_by_predicting_what_the_network_did(head: str) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_learns(variant: str) -> None:
     taught = method(replace(EAGER, learning_rate=1e-3, **VARIANTS[variant]))
-    before = weights(taught.network)
+    before = weights(taught.students)
     losses = run(taught, 0, 2)
     assert all(math.isfinite(value) for value in losses.values())
     assert {name for name, value in losses.items() if value == 0} == set()
-    after = weights(taught.network)
+    after = weights(taught.students)
     for part in ("source.encoder", "target.encoder", "source.head", "target.head"):
         names = [name for name in after if name.startswith(part) and name.endswith("weight")]
         assert not any(torch.equal(before[name], after[name]) for name in names), part
@@ -426,7 +444,7 @@ def test_every_variant_learns(variant: str) -> None:
 def test_students_grow_apart() -> None:
     taught = method(replace(EAGER, learning_rate=1e-3))
     run(taught)
-    views = taught.network.eval().look(domains().target.bands, everywhere(1, SIDE, SIDE))
+    views = taught.students.eval().look(domains().target.bands, everywhere(1, SIDE, SIDE))
     assert not torch.allclose(views.source[-1], views.target[-1])
     assert not torch.allclose(views.source[0], views.target[0])
 
@@ -456,7 +474,7 @@ def test_without_the_target_losses_the_target_moves_nothing() -> None:
         for number in range(2):
             torch.manual_seed(number)
             taught.step(Domains(crops(number), unlabelled(crops(7 + shift))), number)
-        kept.append({name: p.detach() for name, p in taught.network.named_parameters()})
+        kept.append({name: p.detach() for name, p in taught.students.named_parameters()})
     assert same(*kept)
 
 
@@ -464,14 +482,14 @@ def test_without_the_target_losses_the_target_moves_nothing() -> None:
 def test_both_domains_pass_both_students(stream: str) -> None:
     """A student that sees nothing of the target changes what both losses there are."""
     plain, blind = method(), method()
-    look = blind.network.look
+    look = blind.students.look
 
     def looked(bands: Tensor, valid: Tensor) -> Views:
         views = look(bands, valid)
         without = tuple(torch.zeros_like(level) for level in getattr(views, stream))
         return replace(views, **{stream: without}) if torch.equal(bands, domains().target.bands) else views
 
-    blind.network.look = looked  # type: ignore[method-assign]
+    blind.students.look = looked  # type: ignore[method-assign]
     one, other = run(plain, 0, 1), run(blind, 0, 1)
     assert one["target"] != other["target"]
     # The adversary of the target's student looks at the source.
@@ -518,7 +536,7 @@ def test_norms_keep_the_statistics_of_the_target() -> None:
     taught.step(batch, 0)
     with torch.no_grad():
         still(batch.target.bands)
-    found, wanted = taught.network.source.encoder.state_dict(), still.encoder.state_dict()
+    found, wanted = taught.students.source.encoder.state_dict(), still.encoder.state_dict()
     for name, value in wanted.items():
         if "running" in name:
             torch.testing.assert_close(found[name], value)
@@ -533,7 +551,7 @@ def test_making_maps_again_changes_nothing() -> None:
     for again in (False, True):
         taught = method(replace(EAGER, learning_rate=1e-3, checkpointing=again))
         run(taught, 0, 2)
-        kept.append({name: value for name, value in weights(taught.network).items() if "num_batches" not in name})
+        kept.append({name: value for name, value in weights(taught.students).items() if "num_batches" not in name})
     for name, value in kept[0].items():
         torch.testing.assert_close(value, kept[1][name], msg=name)
 
