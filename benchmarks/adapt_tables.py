@@ -14,8 +14,8 @@ GAINS = [
     *("seconds", "peak MiB", "seeds"),
 ]
 SELECTION = [
-    *("pair", "method", "regret", "of last", "of random", "of source-only", "rank correlation in a run"),
-    *("false accepts", "false rejects"),
+    *("pair", "method", "regret", "by today's rule", "of last", "of random", "of source-only"),
+    *("rank correlation in a run", "false accepts", "false rejects"),
 ]
 
 
@@ -114,6 +114,7 @@ def selection_figures(runs: Iterable[Entry]) -> list[str]:
         scores = np.array([c["score"] for c in run["candidates"]])
         best, chosen = truth.max(), run["delivered"]["miou"]
         regrets["own"].append(best - chosen)
+        regrets["today"].append(best - truth[chosen_today(run["candidates"])])
         regrets["last"].append(best - truth[-1])
         regrets["random"].append(best - truth[1:].mean())
         regrets["source"].append(best - truth[0])
@@ -122,11 +123,24 @@ def selection_figures(runs: Iterable[Entry]) -> list[str]:
         (rejects if run["delivered_step"] == 0 else accepts).append(truth[0] - truth[-1])
     wrong = sum(loss > 0 for loss in accepts), sum(loss < 0 for loss in rejects)
     return [
-        *(_mean(regrets[name]) for name in ("own", "last", "random", "source")),
+        *(_mean(regrets[name]) for name in ("own", "today", "last", "random", "source")),
         _mean(correlations, ".2f"),
         f"{wrong[0]} of {len(accepts)}",
         f"{wrong[1]} of {len(rejects)}",
     ]
+
+
+def chosen_today(candidates: Iterable[Entry]) -> int:
+    """What today's rule takes, whatever was delivered then."""
+    from torch import nn
+
+    from rsseg_cli.selection import Candidates, Way
+
+    replayed = Candidates()
+    for each in candidates:
+        way = Way(each["match"], each.get("target_norms", False))
+        replayed.offer(each["step"], way, each["score"], nn.Identity())
+    return replayed.best
 
 
 def _grouped(found: Iterable[Entry], *names: str) -> dict[tuple[Any, ...], list[Entry]]:

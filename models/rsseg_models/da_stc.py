@@ -137,7 +137,6 @@ class Seen:
     logits: Tensor  # (B, T, K, H, W), of each date by itself
     fused: Tensor  # (B, K, H, W), of the first with all others as its references
     known: Tensor  # (B, H, W): where any date shows something
-    alone: Tensor  # (B, K, H, W), of the first by itself
     shown: Tensor  # (B, H, W): where the first shows something
 
 
@@ -226,7 +225,8 @@ class DaStc(OfParts):
         share = self.settings.alone if seen.logits.shape[1] > 1 else 0.0
         loss = self._cross_entropy(seen.fused, labels.masked_fill(~seen.known, NO_LABEL), weights)
         if share:
-            by_itself = self._cross_entropy(seen.alone, labels.masked_fill(~seen.shown, NO_LABEL), weights)
+            own = seen.logits[:, 0]
+            by_itself = self._cross_entropy(self.fusion(own, own), labels.masked_fill(~seen.shown, NO_LABEL), weights)
             loss = (1 - share) * loss + share * by_itself
         return loss
 
@@ -300,12 +300,11 @@ class DaStc(OfParts):
         """From features of the date that is looked at: only there does the network learn, and the fusion everywhere."""
         own = self.student.decode(levels, clips.labels.shape[-2:]).float()
         if clips.bands.shape[1] == 1:
-            return Seen(own[:, None], own, clips.valid[:, 0], own, clips.valid[:, 0])
+            return Seen(own[:, None], own, clips.valid[:, 0], clips.valid[:, 0])
         with torch.no_grad(), untracked(self.student):
             others = _by_date(self.student, clips, first=1)
         logits = torch.cat([own[:, None], others], 1)
-        fused, known = self.fusion.fuse_one(0, logits, clips.valid, clips.days)
-        return Seen(logits, fused, known, self.fusion(own, own), clips.valid[:, 0])
+        return Seen(logits, *self.fusion.fuse_one(0, logits, clips.valid, clips.days), clips.valid[:, 0])
 
     def alignment(self, on_source: Seen, source: Clips, on_target: Seen, target: Clips) -> Tensor:
         """How far classes of the target are from those of the source, over all pairs of dates."""

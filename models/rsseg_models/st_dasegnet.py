@@ -50,7 +50,7 @@ class Settings(Recipe):
     pretrained_rate: float = between(0, 10, 0.03)
     """Times the learning rate, for encoders that start from published weights."""
     pretrained_heads: float = between(0, 10, 0.3)
-    """The same, for all else beside such encoders: faster, what was known of the target is soon lost."""
+    """The same, for all else beside such encoders: at the full rate what was known is soon lost."""
     average: float = between(0, 0.99999, 0.99)
     """Momentum of the slow copies that make pseudo-labels."""
     smoothed: float = between(0, 0.99999, 0.99)

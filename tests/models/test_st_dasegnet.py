@@ -410,6 +410,16 @@ def test_a_plain_mean_of_the_students_is_kept_at_first(one_encoder: bool) -> Non
     assert not same(weights(taught.network), later)
 
 
+def test_beside_published_weights_all_of_it_learns_slower() -> None:
+    made = [
+        StDasegnet(network(), replace(EAGER, learning_rate=1e-3), STEPS, crop_px=SIDE, pretrained=pretrained)
+        for pretrained in (False, True)
+    ]
+    settings = made[0].settings
+    assert {rate / 1e-3 for rate in made[0].descent.rates} == {1.0}
+    assert set(made[1].descent.rates) == {1e-3 * settings.pretrained_rate, 1e-3 * settings.pretrained_heads}
+
+
 def test_as_published_the_students_are_kept() -> None:
     taught = method(replace(EAGER, learning_rate=1e-3, smoothed=PAPER.smoothed))
     run(taught, 0, 2)
