@@ -45,7 +45,7 @@ class Passes(NamedTuple):
 # learning there.
 METHODS = {
     "self-training": Passes(1, 0, 2),
-    "st-dasegnet": Passes(0, 2, 4),
+    "st-dasegnet": Passes(0, 2, 6),
     "da-stc": Passes(1, 0, 4),
     f"da-stc, {DATES} dates": Passes(DATES + 4 * (DATES - 1), 0, 4),
 }

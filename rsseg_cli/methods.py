@@ -69,7 +69,7 @@ def _self_taught(kind: type[SelfTraining] | type[DaStc], settings: Any, given: I
 
 
 def _st_dasegnet(settings: StDasegnetSettings, given: Ingredients) -> Illustrated[Any]:
-    return _made(StDasegnet, settings, given, crop_px=given.crop_px)
+    return _made(StDasegnet, settings, given, crop_px=given.crop_px, target_norms=given.target_norms)
 
 
 def _ktda(settings: KtdaSettings, given: Ingredients) -> Illustrated[Any]:
@@ -81,7 +81,7 @@ METHODS: Mapping[str, Method] = {
     SOURCE_ONLY: Method(SourceOnlySettings, partial(_made, SourceOnly), 1200, 600),
     # A network from nothing goes on getting better on the target; one from published weights soon does no more.
     "self-training": Method(SelfTrainingSettings, partial(_self_taught, SelfTraining), 1440, 160),
-    "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 480, 80, presets={"paper": PAPER}),
+    "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 480, 160, presets={"paper": PAPER}),
     "ktda": Method(KtdaSettings, _ktda, 1200, 600, presets=KTDA_PRESETS, varies_colours=True),
     # On the sample series 480 steps are worse than 160.
     "da-stc": Method(

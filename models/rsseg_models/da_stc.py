@@ -35,11 +35,11 @@ from rsseg_models.da_stc_parts import (
 )
 from rsseg_models.fusion import TAU_DAYS, Fusion, OfSeries
 from rsseg_models.losses import NO_LABEL, cross_entropy
+from rsseg_models.mixing import Confidences, blur, vary_colours
 from rsseg_models.network import SegmentationNetwork
 from rsseg_models.norms import untracked
 from rsseg_models.optimise import Average, Descent, OfParts, Schedule
 from rsseg_models.recipe import Recipe, autocast, between, one_of
-from rsseg_models.self_training import Confidences, blur, vary_colours
 from rsseg_models.source_only import preference
 
 # Dates nearer to each other than this may differ without anything having changed.

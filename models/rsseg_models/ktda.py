@@ -26,10 +26,10 @@ from rsseg_models.errors import ModelError
 from rsseg_models.heads import FcnHead
 from rsseg_models.ktda_modules import Form, Transferred, transferred
 from rsseg_models.losses import NO_LABEL, cross_entropy
+from rsseg_models.mixing import vary_colours
 from rsseg_models.network import SegmentationNetwork
 from rsseg_models.optimise import Average, Descent, OfParts, Schedule
 from rsseg_models.recipe import Recipe, autocast, between, one_of
-from rsseg_models.self_training import vary_colours
 from rsseg_models.source_only import preference
 from rsseg_models.st_dasegnet import cleared
 from rsseg_models.teachers import DEPTHS, Lesson, Teacher

@@ -5,15 +5,16 @@ Within a student an adversary makes both domains look alike. Then the two views 
 leave each view what is its own, and what both have in common is given to each. Labels teach both students on the
 source, slow copies of their decoders teach them on the target. Maps are the mean of both students' logits.
 
-Not as released: slow copies start as copies and hold their norms' statistics too; all learn at the rates of `Recipe`;
-nothing that is not valid counts anywhere; both domains are cropped alike. Students start from one trained network,
-and predict the same as it before the first step. Each pass normalises by the batch of one domain; the statistics
-that are kept are the target's, because the target is what gets mapped.
+Not as released: what the slow copies say is learned on mixed crops, as in `self-training`; they start as copies and
+hold their norms' statistics too; all learn at the rates of `Recipe`; nothing that is not valid counts anywhere; both
+domains are cropped alike. Students start from one trained network, and predict the same as it before the first step.
+Each pass normalises by its own batch; whose statistics are kept is chosen before.
 """
 
 import copy
 import json
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,10 +24,11 @@ from torch.nn import functional
 
 from rsseg_models.batch import Batch, Domains
 from rsseg_models.losses import NO_LABEL, cross_entropy
+from rsseg_models.mixing import Mixer, Mixing
 from rsseg_models.network import SegmentationNetwork
 from rsseg_models.norms import untracked
 from rsseg_models.optimise import Average, Descent, OfParts, Schedule
-from rsseg_models.recipe import Recipe, autocast, between, one_of
+from rsseg_models.recipe import autocast, between, one_of
 from rsseg_models.source_only import preference
 from rsseg_models.st_dasegnet_modules import (
     FORM,
@@ -44,19 +46,13 @@ from rsseg_models.st_dasegnet_modules import (
 
 
 @dataclass(frozen=True)
-class Settings(Recipe):
+class Settings(Mixing):
     """What can be set with --set NAME=VALUE; the defaults are for a few hundred steps, `PAPER` is as published."""
 
-    pretrained_rate: float = between(0, 10, 0.03)
-    """Times the learning rate, for encoders that start from published weights."""
-    pretrained_heads: float = between(0, 10, 0.3)
-    """The same, for all else beside such encoders: at the full rate what was known is soon lost."""
     average: float = between(0, 0.99999, 0.99)
     """Momentum of the slow copies that make pseudo-labels."""
     smoothed: float = between(0, 0.99999, 0.99)
     """Momentum of the moving average of both students that is kept; 0 keeps the students themselves, as published."""
-    balance: float = between(0, 1, 0.0)
-    """How much of the source's preference for frequent classes is left out of the model: 0 none, 1 all."""
     discriminator_rate: float = between(0, 1, 1e-4)
     """Learning rate of the discriminators."""
     discriminator_depth: int = between(1, 6, 2)
@@ -65,16 +61,18 @@ class Settings(Recipe):
     """Weight of the adversarial loss."""
     self_training: float = between(0, 10, 1.0)
     """Weight of the loss on pseudo-labels."""
+    mixing: bool = True
+    """Whether those are learned on target crops with classes of the source pasted in; if not, on crops as they are."""
     teachers: str = one_of("decoder-only", "single-target")
     """decoder-only: slow copies of both decoders; single-target: of the whole student of the target."""
     pseudo_labels: str = one_of("averaged", "separate")
-    """averaged: both teachers agree on one label; separate: each teaches its own student."""
+    """averaged: both teachers agree on one label; separate: each teaches its own student. Without mixing only."""
     sure: float = between(0, 1, 0.9)
-    """Probability from which a pseudo-label speaks for the quality of all."""
+    """Probability from which a pseudo-label speaks for the quality of all. Without mixing only."""
     likely: float = between(0, 1, 0.7)
-    """Probability from which a pseudo-label counts in full; below, by half."""
+    """Probability from which a pseudo-label counts in full; below, by half. Without mixing only."""
     quality: str = one_of("image", "batch")
-    """image: each is weighed by the sure part of itself; batch: by that of all together."""
+    """image: each is weighed by the sure part of itself; batch: by that of all together. Without mixing only."""
     gates: bool = True
     """Whether gates tell the views apart; without, each keeps half of every channel."""
     universal: bool = True
@@ -93,11 +91,12 @@ class Settings(Recipe):
 PAPER = Settings(
     learning_rate=6e-5,
     pretrained_rate=1.0,
-    pretrained_heads=1.0,
     warm_up=0.02,
     clip=1e9,
     average=0.999,
     smoothed=0.0,
+    balance=0.0,
+    mixing=False,
     self_training=0.25,
     discriminator_rate=1e-5,
     sure=0.975,
@@ -238,12 +237,15 @@ class StDasegnet(OfParts):
         *,
         crop_px: int,
         pretrained: bool = False,
+        target_norms: bool = False,  # whether norms keep the statistics of the target alone
     ) -> None:
-        self.settings = settings
+        self.settings, self.target_norms = settings, target_norms
         self.students = adapted(network, settings).train()
         self.network = copy.deepcopy(self.students)
         self.smooth = Average(self.students, self.network, settings.smoothed)
         self.teachers = Teachers(self.students, settings)
+        device = next(network.parameters()).device
+        self.mixer = Mixer(network.architecture.classes, settings).to(device)
         self.pseudo_weights = None if class_shares is None else rarity(class_shares)
         self.class_weights = self.pseudo_weights if class_weights is None else class_weights
         # Added while learning and not kept, as in source-only.
@@ -253,7 +255,7 @@ class StDasegnet(OfParts):
                 raise ValueError(f"{network.architecture.classes} classes need as many weights, not {len(weights)}")
         self.schedule = Schedule(steps, round(settings.warm_up * steps), power=1.0)
         self.descent = self._descent(pretrained)
-        self.discriminators = self._discriminators(crop_px).to(next(network.parameters()).device)
+        self.discriminators = self._discriminators(crop_px).to(device)
         self.judges = torch.optim.Adam(self.discriminators.parameters(), lr=1.0, betas=(0.9, 0.99))
 
     def step(self, batch: Domains[Batch], number: int) -> dict[str, Tensor]:
@@ -261,20 +263,21 @@ class StDasegnet(OfParts):
         if number:
             self.teachers.update(number - 1)
         with self._mixed(source.bands):
-            with untracked(self.students):
+            with self._norms_aside():
                 of_source, _, on_source = self.students.see(source.bands, source.valid)
             of_target, levels, on_target = self.students.see(target.bands, target.valid)
             said = self.teachers.logits(target.bands, of_target, levels, on_target)
-            one, other = self.taught(said, target.valid)
-            taught = with_given(one, target.labels), with_given(other, target.labels)
             adversary = self.fooling(of_source, of_target)
-        of_labels, of_teachers = self.supervised(on_source, source.labels), learned(on_target, taught)
+        if self.settings.mixing:
+            of_teachers, quality = self.on_mixed_crops(source, target, said)
+        else:
+            of_teachers, quality = self.on_plain_crops(target, said, on_target)
+        of_labels = self.supervised(on_source, source.labels)
         settings = self.settings
         self.descent.minimise(of_labels + settings.self_training * of_teachers + settings.adversary * adversary, number)
         self.smooth.update(number)
         judged = self.judge(of_source, of_target, number)
         losses = {"source": of_labels, "target": of_teachers, "adversary": adversary, "discriminators": judged}
-        quality = (taught[0].quality + taught[1].quality) / 2
         return {name: loss.detach() for name, loss in losses.items()} | {"quality": quality}
 
     def supervised(self, logits: Pair, labels: Tensor) -> Tensor:
@@ -286,6 +289,18 @@ class StDasegnet(OfParts):
             logits = ((logits[0] + logits[1]) / 2,) * 2
         one, other = (pseudo_labels(part, valid, self.pseudo_weights, self.settings) for part in logits)
         return one, other
+
+    def on_mixed_crops(self, source: Batch, target: Batch, said: Pair) -> tuple[Tensor, Tensor]:
+        """The loss on target crops with classes of the source, and what part of the target teachers are sure of."""
+        mixed, weights, trust = self.mixer.mix(source, target, (said[0] + said[1]) / 2)
+        with self._mixed(mixed.bands), self._norms_aside():
+            _, _, logits = self.students.see(mixed.bands, mixed.valid)
+        return _sum(self.mixer.loss(part, mixed, weights) for part in logits), trust.mean()
+
+    def on_plain_crops(self, target: Batch, said: Pair, seen: Pair) -> tuple[Tensor, Tensor]:
+        """The same on target crops as they are."""
+        one, other = (with_given(pseudo, target.labels) for pseudo in self.taught(said, target.valid))
+        return learned(seen, (one, other)), (one.quality + other.quality) / 2
 
     def fooling(self, source: Views, target: Views) -> Tensor:
         """The target passes for the source with the source's student, the source for the target with the other."""
@@ -314,20 +329,24 @@ class StDasegnet(OfParts):
         return total
 
     def parts(self) -> dict[str, Any]:
-        names = ("students", "network", "teachers", "descent", "discriminators", "judges")
+        names = ("students", "network", "teachers", "mixer", "descent", "discriminators", "judges")
         return {name: getattr(self, name) for name in names}
+
+    def _norms_aside(self) -> AbstractContextManager[None]:
+        """What is not of the target leaves no trace in the norms where they are to know the target alone."""
+        return untracked(self.students) if self.target_norms else nullcontext()
 
     def _mixed(self, like: Tensor) -> Any:
         return autocast(self.settings.precision, like.device.type)
 
     def _descent(self, pretrained: bool) -> Descent:
         students, settings = self.students, self.settings
-        of_encoders, of_others = (settings.pretrained_rate, settings.pretrained_heads) if pretrained else (1.0, 1.0)
+        of_encoders = settings.pretrained_rate if pretrained else 1.0
         rate = settings.learning_rate
         # A list of modules names a shared encoder once.
         encoders = nn.ModuleList([students.source.encoder, students.target.encoder])
         others = nn.ModuleList([students.source.head, students.target.head, students.disentangle])
-        groups = [(encoders, of_encoders * rate), (others, of_others * rate)]
+        groups = [(encoders, of_encoders * rate), (others, rate)]
         return Descent(groups, self.schedule, settings.weight_decay, settings.clip)
 
     def _discriminators(self, crop_px: int) -> nn.ModuleDict:

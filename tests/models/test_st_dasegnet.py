@@ -43,16 +43,17 @@ from torch import Tensor, nn
 CLASSES, SIDE, STEPS = 3, 192, 3
 MIT_B0 = (32, 64, 160, 256)
 # Every pixel counts, so that an untrained network has something to learn from itself.
-EAGER = Settings(sure=0.0, likely=0.0)
+EAGER = Settings(kept=1.0, floor=0.0, sure=0.0, likely=0.0)
 VARIANTS = {
+    "as-they-are": {"mixing": False},
     "plain": {"attention": "plain", "attention_scale": "none"},
-    "separate": {"pseudo_labels": "separate"},
+    "separate": {"mixing": False, "pseudo_labels": "separate"},
     "single-target": {"teachers": "single-target"},
-    "single-target-separate": {"teachers": "single-target", "pseudo_labels": "separate"},
+    "single-target-separate": {"mixing": False, "teachers": "single-target", "pseudo_labels": "separate"},
     "no-gates": {"gates": False},
     "no-universal": {"universal": False},
     "one-encoder": {"one_encoder": True},
-    "batch-quality": {"quality": "batch"},
+    "batch-quality": {"mixing": False, "quality": "batch"},
     "bfloat16": {"precision": "bfloat16"},
 }
 
@@ -88,9 +89,9 @@ def network(head: str = "all-mlp") -> SegmentationNetwork:
     return made
 
 
-def method(settings: Settings = EAGER, shares: Tensor | None = None) -> StDasegnet:
+def method(settings: Settings = EAGER, shares: Tensor | None = None, target_norms: bool = False) -> StDasegnet:
     made = network()
-    return StDasegnet(made, settings, STEPS, class_shares=shares, crop_px=SIDE)
+    return StDasegnet(made, settings, STEPS, class_shares=shares, crop_px=SIDE, target_norms=target_norms)
 
 
 def run(taught: StDasegnet, first: int = 0, last: int = STEPS) -> dict[str, Tensor]:
@@ -410,14 +411,13 @@ def test_a_plain_mean_of_the_students_is_kept_at_first(one_encoder: bool) -> Non
     assert not same(weights(taught.network), later)
 
 
-def test_beside_published_weights_all_of_it_learns_slower() -> None:
+def test_encoders_with_published_weights_learn_slower() -> None:
     made = [
         StDasegnet(network(), replace(EAGER, learning_rate=1e-3), STEPS, crop_px=SIDE, pretrained=pretrained)
         for pretrained in (False, True)
     ]
-    settings = made[0].settings
-    assert {rate / 1e-3 for rate in made[0].descent.rates} == {1.0}
-    assert set(made[1].descent.rates) == {1e-3 * settings.pretrained_rate, 1e-3 * settings.pretrained_heads}
+    assert set(made[0].descent.rates) == {1e-3}
+    assert set(made[1].descent.rates) == {1e-3, 1e-3 * made[1].settings.pretrained_rate}
 
 
 def test_as_published_the_students_are_kept() -> None:
@@ -524,12 +524,13 @@ def test_what_is_not_valid_changes_no_loss() -> None:
     assert found[0] == found[1] == found[2]
 
 
-def test_crops_with_nothing_in_them_do_no_harm() -> None:
-    batch, taught = domains(), method(replace(EAGER, learning_rate=1e-3))
+@pytest.mark.parametrize("mixing", [False, True])
+def test_crops_with_nothing_in_them_do_no_harm(mixing: bool) -> None:
+    batch, taught = domains(), method(replace(EAGER, learning_rate=1e-3, mixing=mixing))
     empty = replace(batch.target, valid=torch.zeros_like(batch.target.valid))
     for number in range(2):
         losses = taught.step(Domains(batch.source, empty), number)
-    assert float(losses["target"]) == 0
+    assert (float(losses["target"]) == 0) == (not mixing)
     assert all(value.isfinite().all() for value in taught.network.state_dict().values())
 
 
@@ -540,8 +541,35 @@ def test_labels_that_a_person_gave_count_in_full() -> None:
     torch.testing.assert_close(found.weights, torch.tensor([[1.0, 0.3, 1.0]]))
 
 
-def test_norms_keep_the_statistics_of_the_target() -> None:
-    taught, still = method(replace(EAGER, learning_rate=0.0)), network().train()
+def test_as_published_target_crops_are_learned_as_they_are() -> None:
+    assert not PAPER.mixing
+    counts = []
+    for mixing in (False, True):
+        taught = method(replace(EAGER, mixing=mixing))
+        calls: list[int] = []
+        taught.students.source.encoder.register_forward_pre_hook(lambda *_: calls.append(1))  # noqa: B023
+        run(taught, 0, 1)
+        counts.append(len(calls))
+    assert counts == [2, 3]
+
+
+def statistics(offset: float, target_norms: bool) -> list[Tensor]:
+    """Of both students' norms, after a step beside a source that is so much brighter."""
+    taught, batch = method(replace(EAGER, learning_rate=0.0), target_norms=target_norms), domains()
+    torch.manual_seed(0)
+    taught.step(replace(batch, source=replace(batch.source, bands=batch.source.bands + offset)), 0)
+    return [value for name, value in taught.students.state_dict().items() if "running" in name]
+
+
+def test_norms_of_the_target_know_nothing_of_the_source() -> None:
+    for one, other in zip(statistics(0.0, True), statistics(9.0, True), strict=True):
+        torch.testing.assert_close(one, other)
+    pairs = zip(statistics(0.0, False), statistics(9.0, False), strict=True)
+    assert any(not torch.allclose(one, other) for one, other in pairs)
+
+
+def test_norms_of_the_target_are_those_of_its_crops_as_they_are() -> None:
+    taught, still = method(replace(EAGER, learning_rate=0.0), target_norms=True), network().train()
     batch = domains()
     taught.step(batch, 0)
     with torch.no_grad():
