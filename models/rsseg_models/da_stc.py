@@ -35,11 +35,11 @@ from rsseg_models.da_stc_parts import (
 )
 from rsseg_models.fusion import TAU_DAYS, Fusion, OfSeries
 from rsseg_models.losses import NO_LABEL, cross_entropy
-from rsseg_models.mixing import Confidences, blur, vary_colours
+from rsseg_models.mixing import Confidences, Mixing, blur, vary_colours
 from rsseg_models.network import SegmentationNetwork
 from rsseg_models.norms import untracked
 from rsseg_models.optimise import Average, Descent, OfParts, Schedule
-from rsseg_models.recipe import Recipe, autocast, between, one_of
+from rsseg_models.recipe import autocast, between, one_of
 from rsseg_models.source_only import preference
 
 # Dates nearer to each other than this may differ without anything having changed.
@@ -47,7 +47,7 @@ NEAR_DAYS = 30.0
 
 
 @dataclass(frozen=True)
-class Settings(Recipe):
+class Settings(Mixing):
     """What can be set with --set NAME=VALUE."""
 
     frames: int = between(1, 16, 3)
@@ -71,17 +71,9 @@ class Settings(Recipe):
     target: float = between(0, 100, 0.5)
     """Weight of the loss on the target itself."""
     labels: str = one_of("quantile", "threshold")
-    """quantile: of each class the surest pixels teach; threshold: all, and the surer a crop the more (as published)."""
-    kept: float = between(0.01, 1, 0.8)
-    """quantile: part of the pixels of each class that is learned from."""
-    floor: float = between(0, 1, 0.4)
-    """quantile: confidence below which no pixel is learned from, whatever its class."""
+    """quantile: of each class the surest teach; threshold: all, and the surer a crop the more (as published)."""
     threshold: float = between(0, 1, 0.968)
     """threshold: confidence from which a pixel speaks for its crop."""
-    memory: float = between(0, 0.9999, 0.9)
-    """quantile: how much of what is known about confidences lasts from step to step."""
-    rarity: float = between(0, 1, 0.5)
-    """How much more rare classes count where a teacher's labels do: 0 not, 1 as much as they are rarer."""
     gate: bool = True
     """Whether a label of another date counts half where the date itself is thought to be something else."""
     feature_fusion: str = one_of("finest", "none", "all")
@@ -100,10 +92,6 @@ class Settings(Recipe):
     """Temperature of the alignment."""
     tau_days: float = between(0.001, 1e6, TAU_DAYS)
     """A date so many days away counts e times less as a reference."""
-    jitter: float = between(0, 2, 0.2)
-    """Spread of brightness and contrast, band by band, on what the student sees of the target and of patches."""
-    blur: float = between(0, 20, 1.0)
-    """Widest blur there, in pixels; every other crop has some."""
     dump: str = one_of("none", "mix")
     """mix: pictures of patched crops go to --workdir."""
 

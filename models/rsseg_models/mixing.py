@@ -24,7 +24,7 @@ MOST_BALANCE = 3.0
 
 @dataclass(frozen=True)
 class Mixing(Recipe):
-    """How labels of a teacher are learned, on mixed crops."""
+    """How labels of a teacher are learned."""
 
     kept: float = between(0.01, 1, 0.8)
     """Part of the pixels of each class, the surest, that are learned from."""
@@ -33,11 +33,11 @@ class Mixing(Recipe):
     memory: float = between(0, 0.9999, 0.9)
     """How much of what is known about confidences lasts from step to step."""
     rarity: float = between(0, 1, 0.5)
-    """How much more rare classes count on mixed crops: 0 not, 1 as much as they are rarer."""
+    """How much more rare classes count where a teacher's labels do: 0 not, 1 as much as they are rarer."""
     jitter: float = between(0, 2, 0.2)
-    """Spread of brightness and contrast, band by band, on mixed crops."""
+    """Spread of brightness and contrast, band by band, on what a student sees with labels of a teacher."""
     blur: float = between(0, 20, 1.0)
-    """Widest blur of mixed crops, in pixels; every other crop has some."""
+    """Widest blur there, in pixels; every other crop has some."""
 
 
 class Confidences(nn.Module):
