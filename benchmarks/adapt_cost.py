@@ -39,13 +39,15 @@ class Passes(NamedTuple):
     looks: int  # without gradients
     heads: int  # the same of the head alone
     learned: int  # with gradients
+    fooled: int = 0  # with gradients, of the encoder alone
 
 
 # A teacher looks once at each date; students of a series look at the other dates of their four kinds of crops without
-# learning there.
+# learning there. Both students of st-dasegnet learn on the source and on mixed crops, and their encoders fool judges on
+# the target.
 METHODS = {
     "self-training": Passes(1, 0, 2),
-    "st-dasegnet": Passes(0, 2, 6),
+    "st-dasegnet": Passes(0, 2, 4, 2),
     "da-stc": Passes(1, 0, 4),
     f"da-stc, {DATES} dates": Passes(DATES + 4 * (DATES - 1), 0, 4),
 }
@@ -184,7 +186,10 @@ def _plain(name: str, network: SegmentationNetwork, batch: Domains, options: arg
         optimiser.zero_grad()
         # One graph for all, as the methods need them together.
         parts = [(batch.source, batch.target)[number % 2] for number in range(needed.learned)]
-        loss = torch.stack([cross_entropy(logits(part.bands), part.labels) for part in parts]).sum()
+        losses = [cross_entropy(logits(part.bands), part.labels) for part in parts]
+        with mixed():
+            losses += [network.levels(batch.target.bands)[-1].float().mean() for _ in range(needed.fooled)]
+        loss = torch.stack(losses).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 

@@ -265,7 +265,11 @@ class StDasegnet(OfParts):
         with self._mixed(source.bands):
             with self._norms_aside():
                 of_source, _, on_source = self.students.see(source.bands, source.valid)
-            of_target, levels, on_target = self.students.see(target.bands, target.valid)
+            of_target = self.students.look(target.bands, target.valid)
+            # The adversary looks no further; what comes after is learned from where crops are not mixed.
+            with torch.set_grad_enabled(not self.settings.mixing):
+                levels = self.students.disentangle(of_target)
+                on_target = self.students.decode(levels, target.bands.shape[-2:])
             said = self.teachers.logits(target.bands, of_target, levels, on_target)
             adversary = self.fooling(of_source, of_target)
         if self.settings.mixing:
