@@ -56,6 +56,7 @@ class Pair:
     batch: int = 8
     unseen: tuple[str, ...] = ()  # labelled scenes of the same kind that were not adapted to
     oracle: tuple[str, ...] = ()  # labelled scenes that the oracle learns from
+    gsd_m: float | None = None  # of the pixels that methods learn at, for the oracle: its scenes would not tell
     source_bands: str | None = None
     target_bands: str | None = None
     where: str | None = None
@@ -100,8 +101,9 @@ def _drawn_pairs(folder: Path) -> Iterator[Pair]:
     _lay_out(folder / "truth", SAMPLES / "target", SAMPLES / "truth")
     source, target = str(SAMPLES / "source"), str(SAMPLES / "target")
     unseen, oracle = str(folder / "target_2"), str(folder / "target_3")
-    yield Pair("sample", (source,), (target,), (str(folder / "truth"),), unseen=(unseen,), oracle=(oracle,))
+    yield Pair("sample", (source,), (target,), (str(folder / "truth"),), unseen=(unseen,), oracle=(oracle,), gsd_m=0.5)
     same = str(folder / "source_2")
+    yield Pair("sample, reversed", (oracle,), (f"{same}/images",), (same,))
     yield Pair("sample, no shift", (source,), (f"{same}/images",), (same,))
 
 
@@ -259,6 +261,7 @@ def _request(pair: Pair, job: dict[str, Any], options: argparse.Namespace) -> An
         labels=LabelOptions(polygons=PolygonOptions(where=pair.where)) if pair.where else LabelOptions(),
         source_bands=pair.source_bands,
         target_bands=pair.target_bands,
+        gsd_m=pair.gsd_m if job["method"] == "oracle" else None,
         encoder=pair.encoder,
         encoder_weights=str(options.data / "weights" / WEIGHTS) if pair.encoder == "mobilenet-v2" else None,
         crops=Crops(batch=pair.batch, crop_px=pair.crop_px, seed=job["seed"]),

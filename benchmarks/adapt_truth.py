@@ -27,7 +27,7 @@ class Truth:
         self.scenes, self.places = [], []
         for found in find_labelled(folders, options, bands):
             scene = match_bands(found.scene, plan.bands, "the model")
-            grid = at_gsd(scene.grid, plan.gsd_m)
+            grid = at_gsd(scene.grid, plan.scale.gsd_m)
             self.scenes.append(align(scene, grid))
             _, table = join(found.labels.scheme, self.scheme)
             ids = align_labels(found.labels, grid).read(grid.window)

@@ -246,7 +246,7 @@ def _card(work: Work, learned: Learned, scores: Mapping[str, Any], calibration: 
         learned.network.architecture,
         plan.domain.scheme,
         plan.normalisations[learned.match],
-        plan.gsd_m,
+        plan.scale.gsd_m,
         work.request.method,
         work.settings_in_full(learned.pace),
         {"rsseg": __version__, **work.origin, **work.taught_by, **plan.to_json()},

@@ -67,7 +67,7 @@ def run_of(work: Work) -> dict[str, Any]:
         "teacher": request.teacher,
         "network": work.network.architecture.as_json(),
         "settings": work.settings_in_full(Pace(tuple(stage.steps for stage in work.stages))),
-        "gsd": plan.gsd_m,
+        "gsd": plan.scale.gsd_m,
         "labels": {f"training pixels of {name}": count for name, count in trained},
         "statistics of the bands": [plan.to_json()["normalisation"]],
     }

@@ -28,6 +28,9 @@ from rsseg_cli.timeline import Timeline, laid_out, single
 BLOCK_PX = 64  # crops are drawn around a point of such a block
 SAMPLED_BLOCKS = 256  # of a domain, for its statistics
 HELD_BACK = 0.2  # of the labels
+# Scenes are learned from as finely as the finest shows, unless that is hardly finer than the coarsest, which then need
+# not be resampled; and at most so many times finer, for more shows nothing new and takes time.
+LEAST_FINER, MOST_FINER = 1.25, 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -106,17 +109,33 @@ def at_gsd(grid: Grid, gsd_m: float | None) -> Grid:
     return replace(grid, transform=transform, height=height, width=width)
 
 
-def common_gsd(scenes: Sequence[Scene], wanted: float | None = None) -> float | None:
-    """The size on the ground to learn at: the coarsest, for no scene can show finer detail than it holds."""
+@dataclass(frozen=True)
+class Scale:
+    """Sizes on the ground; None where none is known."""
+
+    gsd_m: float | None = None
+    """Of a pixel that is learned from."""
+    detail_m: float | None = None
+    """Of the coarsest scene's pixels; labelled scenes show no finer detail, for the target may not either."""
+
+
+def common_scale(scenes: Sequence[Scene], wanted: float | None = None) -> Scale:
+    """What to learn at. A network that looks at every fourth pixel tells more from the same ground on finer ones."""
     known = [scene.grid.gsd_m for scene in scenes if scene.grid.gsd_m is not None]
     without = [scene.path for scene in scenes if scene.grid.gsd_m is None]
-    chosen = wanted or max(known, default=None)
+    coarsest = max(known, default=None)
+    chosen = wanted or (coarsest and _worth_learning_at(min(known), coarsest))
     if without and chosen is not None:
         more = f" and {len(without) - 1} more" if len(without) > 1 else ""
         logger.info("%s%s: no size on the ground is known; a pixel is taken as %.4g m", without[0], more, chosen)
     elif len(without) > 1:
         logger.info("no scene has a size on the ground: their pixels are taken as equal")
-    return chosen
+    return Scale(chosen, coarsest)
+
+
+def _worth_learning_at(finest: float, coarsest: float) -> float:
+    finer = min(coarsest / finest, MOST_FINER)
+    return coarsest / finer if finer >= LEAST_FINER else coarsest
 
 
 def normalisation_of(scenes: Sequence[Scene], rule: str) -> Normalisation:
@@ -146,16 +165,14 @@ def samples(scene: Scene, most: int) -> Iterator[NDArray[np.float32]]:
             yield values[:, np.isfinite(values).all(axis=0)][:, ::4]
 
 
-def open_domain(
-    pairs: Sequence[Labelled], gsd_m: float | None, rule: str, crops: Crops, *, as_series: bool = False
-) -> Domain:
+def open_domain(pairs: Sequence[Labelled], scale: Scale, rule: str, crops: Crops, *, as_series: bool = False) -> Domain:
     """Labelled scenes, some of their ground held back to score on. Labels are read once, window by window.
 
     As series, scenes of one place are brought onto one grid, and the same ground is held back on every date.
     """
     scenes = [pair.scene for pair in pairs]
     grids, timeline = laid_out(scenes) if as_series else ([scene.grid for scene in scenes], single(len(scenes)))
-    placed = [_placed(pair, at_gsd(grid, gsd_m)) for pair, grid in zip(pairs, grids, strict=True)]
+    placed = [_placed(pair, grid, scale) for pair, grid in zip(pairs, grids, strict=True)]
     if fit_in_memory(pair.scene for pair in placed):
         placed = [Labelled(held_whole(pair.scene), held_labels(pair.labels)) for pair in placed]
     scheme = placed[0].labels.scheme
@@ -184,8 +201,9 @@ def _held_back(counts: Sequence[Counts], timeline: Timeline, cell_px: int, block
     return [held[place] for place in timeline.places.tolist()]
 
 
-def _placed(pair: Labelled, grid: Grid) -> Labelled:
-    return Labelled(align(pair.scene, grid), align_labels(pair.labels, grid))
+def _placed(pair: Labelled, own: Grid, scale: Scale) -> Labelled:
+    grid, shown = at_gsd(own, scale.gsd_m), align(pair.scene, at_gsd(own, scale.detail_m))
+    return Labelled(align(shown, grid), align_labels(pair.labels, grid))
 
 
 def _refuse_too_few_classes(pairs: Sequence[Labelled], totals: NDArray[np.int64]) -> None:

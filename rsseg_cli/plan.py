@@ -10,7 +10,7 @@ from typing import Any
 
 from rsseg_cli.classes import ClassScheme
 from rsseg_cli.delivery import check_target
-from rsseg_cli.domain import Crops, Domain, common_gsd, moments_of, open_domain
+from rsseg_cli.domain import Crops, Domain, Scale, common_scale, moments_of, open_domain
 from rsseg_cli.errors import RssegError
 from rsseg_cli.folders import Labelled, LabelOptions, find_given, find_labelled, find_scenes, match_bands
 from rsseg_cli.matching import MATCHES, NO_MATCH, matched
@@ -74,7 +74,7 @@ class Plan:
     targets: list[Scene]
     domain: Domain
     bands: tuple[str, ...]
-    gsd_m: float | None
+    scale: Scale
     normalisations: Mapping[str, Normalisation]  # of the domain the model is for, by how it is matched to the source
     target: Target | None
 
@@ -86,7 +86,8 @@ class Plan:
             "target": [_entry(scene) for scene in self.targets],
             "target_labels": sorted({part.path for part in self.target.labels if part}) if self.target else [],
             "bands": list(self.bands),
-            "gsd_m": self.gsd_m,
+            "gsd_m": self.scale.gsd_m,
+            "detail_m": self.scale.detail_m,
             "classes": {name: {"training_pixels": t, "held_back_pixels": held} for name, t, held in counts},
             "normalisation": {
                 "source": domain.normalisations[0].to_json(),
@@ -199,16 +200,16 @@ def make_plan(request: Request) -> Plan:
     options = ("--source-bands", "--target-bands")
     targets = [match_bands(scene, bands, whose, options) for scene in found]
     scenes = [*(pair.scene for pair in sources), *targets]
-    gsd_m = common_gsd(scenes, request.gsd_m)
+    scale = common_scale(scenes, request.gsd_m)
     as_series = request.method in OF_SERIES
-    domain = open_domain(sources, gsd_m, request.normalise, request.crops, as_series=as_series)
-    _tell_of_sizes(request, gsd_m, domain)
+    domain = open_domain(sources, scale, request.normalise, request.crops, as_series=as_series)
+    _tell_of_sizes(request, scale.gsd_m, domain)
     if not targets:
-        return Plan(sources, targets, domain, bands, gsd_m, {NO_MATCH: domain.normalisations[0]}, None)
+        return Plan(sources, targets, domain, bands, scale, {NO_MATCH: domain.normalisations[0]}, None)
     given = _given(request, domain.scheme)
-    target = open_target(targets, gsd_m, request.normalise, request.crops, given, as_series=as_series)
+    target = open_target(targets, scale.gsd_m, request.normalise, request.crops, given, as_series=as_series)
     rules = (NO_MATCH, *MATCHES) if request.match == "auto" else (request.match,)
-    return Plan(sources, targets, domain, bands, gsd_m, _normalisations(rules, domain, target), target)
+    return Plan(sources, targets, domain, bands, scale, _normalisations(rules, domain, target), target)
 
 
 def _normalisations(rules: Sequence[str], domain: Domain, target: Target) -> dict[str, Normalisation]:
@@ -268,7 +269,7 @@ def lines_of(found: Mapping[str, Any]) -> list[str]:
         f"network   encoder {network['encoder']}, head {network['head']}, "
         f"{found['parameters'] / 1e6:.2f} million parameters",
         f"bands     {', '.join(found['bands'])}; {found['normalisation']['source']['rule']} normalisation",
-        f"pixels   {_ground(found['gsd_m']) or ' as they are, of no known size'}",
+        f"pixels   {_ground(found['gsd_m']) or ' as they are, of no known size'}{_blunted(found)}",
         f"takes     {_duration(found['expected_seconds'])} for {steps} steps on {found['device']}"
         + (f", and {memory} MiB of memory" if memory else ""),
         "settings  for --settings FILE.toml:",
@@ -278,6 +279,13 @@ def lines_of(found: Mapping[str, Any]) -> list[str]:
 
 def _ground(gsd_m: float | None) -> str:
     return f" of {gsd_m:.4g} m" if gsd_m else ""
+
+
+def _blunted(found: Mapping[str, Any]) -> str:
+    """Said of labelled scenes that are finer than others."""
+    detail_m, sizes = found["detail_m"], [scene["gsd_m"] for scene in found["source"] if scene["gsd_m"]]
+    finer = detail_m and min(sizes, default=detail_m) < detail_m / (1 + SAME_GSD)
+    return f"; the source shows no finer detail than pixels{_ground(detail_m)} do" if finer else ""
 
 
 def _scene_lines(domain: str, scenes: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -20,7 +20,7 @@ from rsseg_cli import selection, training
 from rsseg_cli.adaptation import adapt, prepare, rehearse
 from rsseg_cli.bundle import load_bundle
 from rsseg_cli.commands.adapt import Head, Method
-from rsseg_cli.domain import Crops
+from rsseg_cli.domain import Crops, Scale
 from rsseg_cli.errors import RssegError
 from rsseg_cli.folders import LabelOptions
 from rsseg_cli.matching import MATCHES
@@ -410,9 +410,9 @@ def test_target_labels_do_not_move_the_weights(tmp_path: Path) -> None:
     assert digests[0].card.normalisation == digests[1].card.normalisation
 
 
-def test_the_target_decides_size_on_the_ground_and_what_it_may_be_matched_by(plan) -> None:
+def test_the_target_decides_what_detail_is_shown_and_what_it_may_be_matched_by(plan) -> None:
     both = make_plan(replace(REQUEST, targets=(str(SCENES / "target"),), match="auto"))
-    assert (plan.gsd_m, both.gsd_m) == (0.5, 0.8)
+    assert (plan.scale, both.scale) == (Scale(0.5, 0.5), Scale(0.5, 0.8))
     assert len(both.targets) == 3
     assert set(both.normalisations) == {"none", *MATCHES}
     own = both.domain.normalisations[0]

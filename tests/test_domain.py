@@ -1,16 +1,18 @@
 """Labelled scenes as one domain: one size on the ground, one scale, and what is said of its gaps."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rasterio.windows import Window
 
-from rsseg_cli.domain import Crops, at_gsd, common_gsd, normalisation_of, open_domain
+from rsseg_cli.domain import Crops, Scale, at_gsd, common_scale, normalisation_of, open_domain
 from rsseg_cli.errors import RssegError
 from rsseg_cli.folders import LabelOptions, find_labelled
 from rsseg_cli.normalisation import robust
+from rsseg_cli.raster.scene import Scene
 from rsseg_cli.raster.sources import open_scene
 
 SOURCE = str(Path(__file__).parents[1] / "sample_scenes" / "source")
@@ -20,7 +22,7 @@ IMAGE = np.random.default_rng(0).integers(0, 255, (3, 200, 200), dtype=np.uint8)
 
 @pytest.fixture(scope="module")
 def domain():
-    return open_domain(find_labelled([SOURCE], LabelOptions()), None, "robust", CROPS)
+    return open_domain(find_labelled([SOURCE], LabelOptions()), Scale(), "robust", CROPS)
 
 
 def test_what_is_trained_on_and_what_is_held_back_have_nothing_in_common(domain) -> None:
@@ -56,7 +58,7 @@ def test_a_small_scene_loses_no_class_to_the_buffer(make_raster, tmp_path: Path)
     labels[8:16, 8:16], labels[8:16, 24:32], labels[24:32, 8:16], labels[24:32, 24:32] = 0, 1, 1, 0
     make_raster("s/a.tif", IMAGE[:, :60, :60])
     make_raster("s/a_labels.tif", labels)
-    small = open_domain(find_labelled([str(tmp_path / "s")], LabelOptions()), None, "robust", CROPS)
+    small = open_domain(find_labelled([str(tmp_path / "s")], LabelOptions()), Scale(), "robust", CROPS)
     assert small.scored.tolist() == [64, 64]
     assert small.training.totals.tolist() == [64, 64]
 
@@ -70,7 +72,7 @@ def test_one_class_is_no_task(make_raster, tmp_path: Path) -> None:
     make_raster("t/a_labels.tif", labels, nodata=255)
     for folder, match in (("s", "no pixel of the 1 scenes is labelled"), ("t", "all that is labelled is 7")):
         with pytest.raises(RssegError, match=match):
-            open_domain(find_labelled([str(tmp_path / folder)], LabelOptions()), None, "robust", CROPS)
+            open_domain(find_labelled([str(tmp_path / folder)], LabelOptions()), Scale(), "robust", CROPS)
 
 
 def test_gaps_are_told(make_raster, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -78,7 +80,7 @@ def test_gaps_are_told(make_raster, tmp_path: Path, caplog: pytest.LogCaptureFix
     labels[100:110, 100:110] = 1
     make_raster("s/a.tif", IMAGE)
     make_raster("s/a_labels.tif", labels)
-    open_domain(find_labelled([str(tmp_path / "s")], LabelOptions()), None, "robust", CROPS)
+    open_domain(find_labelled([str(tmp_path / "s")], LabelOptions()), Scale(), "robust", CROPS)
     assert "1: labelled in one place only, so trained on and not scored" in caplog.text
 
 
@@ -111,19 +113,51 @@ def test_pixels_of_another_size(domain) -> None:
     assert at_gsd(scene.grid, 0.51) == scene.grid
 
 
+def test_learned_at_the_finest_pixels_and_with_the_coarsest_detail(make_raster) -> None:
+    fine, coarse, coarser = (at_size(make_raster(f"{gsd_m}.tif", IMAGE), gsd_m) for gsd_m in (0.5, 0.8, 2.5))
+    assert common_scale([fine]) == Scale(0.5, 0.5)
+    assert common_scale([fine, coarse]) == common_scale([coarse, fine]) == Scale(0.5, 0.8)
+    assert common_scale([coarse, at_size(coarse.path, 1)]) == Scale(0.8, 1)
+    assert common_scale([coarse, at_size(coarse.path, 0.9)]).gsd_m == pytest.approx(0.9, rel=0.01)
+    # Beyond twice the coarsest nothing new is seen.
+    assert common_scale([fine, coarser]) == Scale(1.25, 2.5)
+    assert common_scale([fine, coarser], 0.25) == Scale(0.25, 2.5)
+    assert common_scale([fine, coarser], 6) == Scale(6, 2.5)
+
+
+def test_labelled_scenes_show_no_finer_detail_than_the_coarsest() -> None:
+    labelled = find_labelled([SOURCE], LabelOptions())
+    as_it_is, coarser, coarse = (
+        open_domain(labelled, scale, "robust", CROPS).pairs[0]
+        for scale in (Scale(0.5, 0.5), Scale(0.5, 0.8), Scale(0.8, 0.8))
+    )
+    own = labelled[0].scene
+    assert as_it_is.scene.grid == coarser.scene.grid == own.grid
+    window = own.grid.window
+    sharp, blunt = as_it_is.scene.values(window), coarser.scene.values(window)
+    assert (sharp == own.values(window)).all()
+    steps = [np.abs(np.diff(values)).mean() for values in (sharp, blunt)]
+    assert steps[1] < 0.8 * steps[0]
+    assert abs(blunt - sharp).mean() < steps[0]  # and lies where it lay
+    assert (coarser.labels.read(window) == as_it_is.labels.read(window)).all()
+    assert coarse.scene.grid.shape == (160, 160)
+
+
+def at_size(path: str, gsd_m: float) -> Scene:
+    scene = open_scene(path)
+    return replace(scene, grid=at_gsd(scene.grid, gsd_m))
+
+
 def test_scenes_without_size_on_the_ground_are_taken_as_the_others(make_raster, caplog) -> None:
     caplog.set_level(logging.INFO)
-    fine, coarse = (open_scene(make_raster(f"{n}.tif", IMAGE)) for n in "ab")
-    coarse = type(coarse)(**{**vars(coarse), "grid": at_gsd(coarse.grid, 2.0)})
+    fine = open_scene(make_raster("a.tif", IMAGE))
     plain = [open_scene(make_raster(f"{n}.tif", IMAGE, crs=None, transform=None)) for n in "cd"]
     caplog.clear()
-    assert common_gsd([fine]) == 0.5
-    assert common_gsd([fine, coarse]) == 2.0
-    assert common_gsd([fine, coarse], 1.5) == 1.5
+    assert common_scale([fine]) == Scale(0.5, 0.5)
     assert not caplog.text
-    assert common_gsd(plain) is None
+    assert common_scale(plain) == Scale()
     assert "no scene has a size on the ground" in caplog.text
-    assert common_gsd([fine, *plain]) == 0.5
+    assert common_scale([fine, *plain]) == Scale(0.5, 0.5)
     assert "c.tif and 1 more: no size on the ground is known; a pixel is taken as 0.5 m" in caplog.text
     assert at_gsd(plain[0].grid, 0.5) == plain[0].grid
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rsseg_cli.classes import UNLABELLED
-from rsseg_cli.domain import Crops, open_domain
+from rsseg_cli.domain import Crops, Scale, open_domain
 from rsseg_cli.folders import LabelOptions, find_labelled
 from rsseg_cli.patches import Drawer, OfBoth, SourceCrops, TargetCrops, class_weights
 from rsseg_cli.raster import held
@@ -18,7 +18,7 @@ CROPS = Crops(crop_px=64, batch=3, seed=5)
 
 @pytest.fixture(scope="module")
 def domain():
-    return open_domain(find_labelled([SOURCE], LabelOptions()), None, "robust", CROPS)
+    return open_domain(find_labelled([SOURCE], LabelOptions()), Scale(), "robust", CROPS)
 
 
 def drawn(domain, steps: int = 6, start: int = 0, crops: Crops = CROPS):
@@ -52,7 +52,7 @@ def test_held_back_labels_are_in_no_batch(make_raster, tmp_path: Path) -> None:
     make_raster("s/a.tif", values)
     make_raster("s/a_labels.tif", np.random.default_rng(0).integers(0, 2, (180, 180), dtype=np.uint8))
     crops = Crops(crop_px=64, batch=4, radiometry=0.0)
-    domain = open_domain(find_labelled([str(tmp_path / "s")], LabelOptions()), None, "robust", crops)
+    domain = open_domain(find_labelled([str(tmp_path / "s")], LabelOptions()), Scale(), "robust", crops)
     near = domain.held_back[0].nears(domain.pairs[0].scene.grid.window)
     assert 0.1 < near.mean() < 0.7
     scale = domain.normalisations[0]
@@ -69,7 +69,7 @@ def test_a_scene_smaller_than_a_crop_keeps_its_scale(make_raster, tmp_path: Path
     make_raster("s/a.tif", values)
     make_raster("s/a_labels.tif", np.tile(np.array([0, 1], np.uint8), (40, 24)))
     crops = Crops(crop_px=64, batch=1)
-    small = open_domain(find_labelled([str(tmp_path / "s")], LabelOptions()), None, "robust", crops)
+    small = open_domain(find_labelled([str(tmp_path / "s")], LabelOptions()), Scale(), "robust", crops)
     batch = drawn(small, 1, crops=crops)[0]
     assert batch.bands.shape == (1, 3, 64, 64)
     assert batch.valid.sum() == 40 * 48
@@ -88,7 +88,7 @@ def test_rare_classes_are_drawn_more_often_than_they_occur(make_raster, tmp_path
     labels[100:130, 40:70] = labels[300:330, 400:430] = labels[450:480, 100:130] = 2
     make_raster("s/a.tif", np.random.default_rng(0).integers(0, 255, (3, 512, 512), dtype=np.uint8))
     make_raster("s/a_labels.tif", labels)
-    rare = open_domain(find_labelled([str(tmp_path / "s")], LabelOptions()), None, "robust", CROPS)
+    rare = open_domain(find_labelled([str(tmp_path / "s")], LabelOptions()), Scale(), "robust", CROPS)
     found = np.concatenate([batch.labels.numpy().ravel() for batch in drawn(rare, 30)])
     shares = np.bincount(found[found != UNLABELLED], minlength=3) / (found != UNLABELLED).sum()
     assert rare.training.shares[2] < 0.02
@@ -107,7 +107,7 @@ def test_scenes_in_memory_give_the_same_crops_as_scenes_on_disk(gsd_m, monkeypat
     for most_bytes in (0, held.MOST_BYTES):
         monkeypatch.setattr(held, "MOST_BYTES", most_bytes)
         labelled = find_labelled([SOURCE], LabelOptions())
-        opened[most_bytes] = open_domain(labelled, gsd_m, "robust", CROPS)
+        opened[most_bytes] = open_domain(labelled, Scale(gsd_m, gsd_m), "robust", CROPS)
         target = open_target([pair.scene for pair in labelled], gsd_m, "robust", CROPS)
         both = OfBoth(SourceCrops(opened[most_bytes], CROPS), TargetCrops(target, CROPS))
         drawn_by[most_bytes] = [both(number) for number in range(4)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from rsseg_cli.domain import Crops, open_domain
+from rsseg_cli.domain import Crops, Scale, open_domain
 from rsseg_cli.folders import LabelOptions, find_labelled, find_scenes
 from rsseg_cli.patches import ClipsOfBoth, SourceCrops, TargetCrops
 from rsseg_cli.target import open_target
@@ -58,7 +58,7 @@ def test_other_dates_are_drawn_from_the_same_place(series) -> None:
 
 
 def test_the_same_ground_is_held_back_on_every_date(series) -> None:
-    domain = open_domain(find_labelled([series("s")], LabelOptions()), None, "robust", CROPS, as_series=True)
+    domain = open_domain(find_labelled([series("s")], LabelOptions()), Scale(), "robust", CROPS, as_series=True)
     first, *others = domain.held_back
     assert first.patches.any()
     assert all(np.array_equal(first.patches, other.patches) for other in others)
@@ -71,7 +71,7 @@ def test_the_same_ground_is_held_back_on_every_date(series) -> None:
 
 
 def test_clips_show_the_same_ground_on_all_dates(series) -> None:
-    domain = open_domain(find_labelled([series("s")], LabelOptions()), None, "robust", CROPS, as_series=True)
+    domain = open_domain(find_labelled([series("s")], LabelOptions()), Scale(), "robust", CROPS, as_series=True)
     clips = SourceCrops(domain, CROPS).clips(0, 3)
     assert clips.bands.shape == (3, 3, 2, 64, 64)
     for date in (1, 2):
@@ -97,7 +97,7 @@ def test_a_place_with_fewer_dates_shows_nothing_on_the_others(series) -> None:
 def test_a_source_of_single_dates_goes_with_a_target_of_series(make_raster, tmp_path: Path, series) -> None:
     make_raster("s/town.tif", np.random.default_rng(0).normal(size=(2, 160, 160)).astype(np.float32))
     make_raster("s/town_labels.tif", (np.indices((160, 160)).sum(0) // 20 % 2).astype(np.uint8))
-    domain = open_domain(find_labelled([str(tmp_path / "s")], LabelOptions()), None, "robust", CROPS, as_series=True)
+    domain = open_domain(find_labelled([str(tmp_path / "s")], LabelOptions()), Scale(), "robust", CROPS, as_series=True)
     target = open_target(find_scenes([series("t")]), None, "robust", CROPS, as_series=True)
     both = ClipsOfBoth(SourceCrops(domain, CROPS), TargetCrops(target, CROPS), 3)(0)
     assert both.source.bands.shape[1] == 1

@@ -81,7 +81,9 @@ def adapt(
     gsd: Annotated[
         float | None,
         typer.Option(
-            metavar="METRES", min=0.001, help="Size of a pixel to learn at. Default: the coarsest of all scenes."
+            metavar="METRES",
+            min=0.001,
+            help="Size of a pixel to learn at. Default: the finest of all scenes, but at least half of the coarsest.",
         ),
     ] = None,
     normalise: Annotated[Rule, typer.Option(help="Bands scaled by the domain's own statistics, or fixed.")] = "robust",

@@ -196,7 +196,7 @@ ADAPT = Command(
             "--gsd",
             "number",
             "Size of a pixel to learn at, in metres",
-            "Left empty: the coarsest of all scenes.",
+            "Left empty: the finest of all scenes, but at least half of the coarsest.",
             least=0.001,
             advanced=True,
         ),

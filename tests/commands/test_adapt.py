@@ -232,7 +232,7 @@ def test_a_dry_run_says_what_was_found_and_what_it_takes(rsseg, tmp_path: Path) 
         f"karst_2.vrt: 256 x 256 pixels of 0.8 m\n    lists {image}\n",
         "encoder tiny, head all-mlp, 0.48 million parameters",
         "red, green, blue, nir; robust normalisation",
-        "pixels    of 0.8 m",
+        "pixels    of 0.5 m; the source shows no finer detail than pixels of 0.8 m do",
         "for 1200 + 40 steps on cpu",
         "  steps = 40\n  batch = 2\n  crop_px = 64\n",
     ):
