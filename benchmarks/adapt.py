@@ -28,6 +28,7 @@ from adapt_truth import Truth
 
 HERE = Path(__file__).parent
 SAMPLES = HERE.parent / "sample_scenes"
+DRAWS = (2, 4, 5, 6)  # seeds of other scenes drawn by the rules of the sample scenes
 WEIGHTS = "mobilenetv2_imagenet_bnfolded_fp32.npz"
 # Of each name: --method, and what is set for it. `continued` goes on with the source for as long as `self-training`
 # takes; `oracle` learns from labels of other scenes of the target's kind.
@@ -96,7 +97,7 @@ def pairs_of(data: Path | None, work: Path) -> Iterator[Pair]:
 
 def _drawn_pairs(folder: Path) -> Iterator[Pair]:
     """The sample scenes; and others drawn by the same rules."""
-    for name, seed in (("source", 2), ("target", 2), ("target", 3)):
+    for name, seed in (("target", 3), *((name, seed) for seed in DRAWS for name in ("source", "target"))):
         _draw(folder / f"{name}_{seed}", name, seed)
     _lay_out(folder / "truth", SAMPLES / "target", SAMPLES / "truth")
     source, target = str(SAMPLES / "source"), str(SAMPLES / "target")
@@ -105,6 +106,9 @@ def _drawn_pairs(folder: Path) -> Iterator[Pair]:
     same = str(folder / "source_2")
     yield Pair("sample, reversed", (oracle,), (f"{same}/images",), (same,))
     yield Pair("sample, no shift", (source,), (f"{same}/images",), (same,))
+    for seed in DRAWS:
+        labelled, other = (str(folder / f"{name}_{seed}") for name in ("source", "target"))
+        yield Pair(f"draw {seed}", (labelled,), (f"{other}/images",), (other,))
 
 
 def _draw(folder: Path, name: str, seed: int) -> None:

@@ -116,7 +116,7 @@ class Scale:
     gsd_m: float | None = None
     """Of a pixel that is learned from."""
     detail_m: float | None = None
-    """Of the coarsest scene's pixels; labelled scenes show no finer detail, for the target may not either."""
+    """Of the coarsest pixels among scenes and learned ones; labelled scenes show no finer detail, for others cannot."""
 
 
 def common_scale(scenes: Sequence[Scene], wanted: float | None = None) -> Scale:
@@ -130,7 +130,7 @@ def common_scale(scenes: Sequence[Scene], wanted: float | None = None) -> Scale:
         logger.info("%s%s: no size on the ground is known; a pixel is taken as %.4g m", without[0], more, chosen)
     elif len(without) > 1:
         logger.info("no scene has a size on the ground: their pixels are taken as equal")
-    return Scale(chosen, coarsest)
+    return Scale(chosen, max(filter(None, (chosen, coarsest)), default=None))
 
 
 def _worth_learning_at(finest: float, coarsest: float) -> float:

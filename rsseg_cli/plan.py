@@ -282,10 +282,10 @@ def _ground(gsd_m: float | None) -> str:
 
 
 def _blunted(found: Mapping[str, Any]) -> str:
-    """Said of labelled scenes that are finer than others."""
+    """Said where labelled scenes could show more than they do."""
     detail_m, sizes = found["detail_m"], [scene["gsd_m"] for scene in found["source"] if scene["gsd_m"]]
-    finer = detail_m and min(sizes, default=detail_m) < detail_m / (1 + SAME_GSD)
-    return f"; the source shows no finer detail than pixels{_ground(detail_m)} do" if finer else ""
+    could = sizes and max(found["gsd_m"], min(sizes)) < detail_m / (1 + SAME_GSD)
+    return f"; the source shows no finer detail than pixels{_ground(detail_m)} do" if could else ""
 
 
 def _scene_lines(domain: str, scenes: Sequence[Mapping[str, Any]]) -> list[str]:

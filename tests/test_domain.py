@@ -122,7 +122,7 @@ def test_learned_at_the_finest_pixels_and_with_the_coarsest_detail(make_raster) 
     # Beyond twice the coarsest nothing new is seen.
     assert common_scale([fine, coarser]) == Scale(1.25, 2.5)
     assert common_scale([fine, coarser], 0.25) == Scale(0.25, 2.5)
-    assert common_scale([fine, coarser], 6) == Scale(6, 2.5)
+    assert common_scale([fine, coarser], 6) == Scale(6, 6)
 
 
 def test_labelled_scenes_show_no_finer_detail_than_the_coarsest() -> None:
