@@ -119,7 +119,7 @@ def test_learned_at_the_finest_pixels_and_with_the_coarsest_detail(make_raster) 
     assert common_scale([fine, coarse]) == common_scale([coarse, fine]) == Scale(0.5, 0.8)
     assert common_scale([coarse, at_size(coarse.path, 1)]) == Scale(0.8, 1)
     assert common_scale([coarse, at_size(coarse.path, 0.9)]).gsd_m == pytest.approx(0.9, rel=0.01)
-    # Beyond twice the coarsest nothing new is seen.
+    # More than twice as fine as the coarsest shows nothing new.
     assert common_scale([fine, coarser]) == Scale(1.25, 2.5)
     assert common_scale([fine, coarser], 0.25) == Scale(0.25, 2.5)
     assert common_scale([fine, coarser], 6) == Scale(6, 6)
