@@ -188,7 +188,8 @@ def run(job: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     from rsseg_cli.plan import CROP_PX, make_plan
     from rsseg_cli.progress import untracked
     from rsseg_cli.selection import Way
-    from rsseg_cli.training import Pace, Run
+    from rsseg_cli.training import Run
+    from rsseg_cli.work import Pace
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     pair = next(pair for pair in pairs_of(options.data, options.work) if pair.name == job["pair"])
@@ -217,9 +218,10 @@ def run(job: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     seen = {(0, work.first_way): before}
 
     def look(run: Run) -> None:
-        which = run.step, run.way
-        if run.candidates.scores and run.candidates.scores[-1]["step"] == run.step and which not in seen:
-            seen[which] = truth.counts(run.adapter.network, run.way.match)
+        line = run.line
+        which, scores = (line.step, line.way), line.candidates.scores
+        if scores and scores[-1]["step"] == line.step and which not in seen:
+            seen[which] = truth.counts(line.adapter.network, line.way.match)
 
     truth.seconds = 0.0
     pace, started = Pace(tuple(stage.steps for stage in work.stages)), time.perf_counter()

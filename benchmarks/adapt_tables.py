@@ -27,7 +27,7 @@ def line(entry: Entry) -> str:
     """One run in short."""
     before, after = entry["source_only"]["miou"], entry["delivered"]["miou"]
     ending = [
-        f"{c['step']:.0f} {c['match']}{'*' * c['target_norms']}: {c['score']:.3f}, {c['miou']:.3f}"
+        f"{c['step']:.0f} {c['match']}{'*' * bool(c['target_norms'])}: {c['score']:.3f}, {c['miou']:.3f}"
         for c in entry.get("candidates", ())
     ]
     return (
@@ -138,7 +138,7 @@ def chosen_today(candidates: Iterable[Entry]) -> int:
 
     replayed = Candidates()
     for each in candidates:
-        way = Way(each["match"], each.get("target_norms", False))
+        way = Way(each["match"], float(each.get("target_norms", 0)))
         replayed.offer(each["step"], way, each["score"], nn.Identity())
     return replayed.best
 

@@ -147,7 +147,8 @@ def run(place: Place, job: dict[str, Any], options: argparse.Namespace) -> dict[
     from rsseg_cli.adaptation import prepare
     from rsseg_cli.domain import Crops
     from rsseg_cli.plan import Request, make_plan
-    from rsseg_cli.training import Pace, Run
+    from rsseg_cli.training import Run
+    from rsseg_cli.work import Pace
 
     arm = ARMS[job["arm"]]
     request = Request(

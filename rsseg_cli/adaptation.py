@@ -30,13 +30,17 @@ from rsseg_cli.progress import Track, untracked
 from rsseg_cli.raster.kept_open import kept_open
 from rsseg_cli.settings import convert, fill_known, types_of
 from rsseg_cli.teachers import open_teacher
-from rsseg_cli.training import FEW_STEPS, OF_SOURCE, Learned, Pace, Run, Stage, Work
+from rsseg_cli.training import Learned, Run
 from rsseg_cli.validation import Sample, validate
+from rsseg_cli.work import OF_SOURCE, Pace, Stage, Work
 
 OF_MEMORY = memory_told(
     "adapt",
     "learn with a smaller --batch, --crop-px or --encoder, or close other programs; with --workdir, --resume goes on",
 )
+
+# A model of fewer steps knows next to nothing.
+FEW_STEPS = 50
 
 logger = logging.getLogger(__name__)
 
@@ -182,7 +186,7 @@ def _learn(work: Work, started: float, track: Track) -> tuple[Learned, float]:
     run = Run(work, Pace(**state["run"]["pace"]) if state else _pace_told(work, deadline), diary)
     if state:
         run.load_state_dict(state["run"])
-        logger.info("going on from step %d of %d", run.step, run.pace.steps[run.number])
+        logger.info("going on from step %d of %d", run.line.step, run.pace.steps[run.number])
     learned = run.learn(track, deadline, lambda run: checkpoint.save(run, started))
     if diary:
         diary.write()

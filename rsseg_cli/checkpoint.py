@@ -19,7 +19,8 @@ from rsseg_cli.errors import RssegError
 from rsseg_cli.plan import Request
 from rsseg_cli.sameness import FILES, differences, stamps
 from rsseg_cli.stops import stops_wait
-from rsseg_cli.training import Pace, Run, Work
+from rsseg_cli.training import Run
+from rsseg_cli.work import Pace, Work
 
 LOCK = ".lock"
 

@@ -27,10 +27,11 @@ class Diary:
 
     def __init__(self, folder: Path, palette: "Palette") -> None:
         self.folder, self.palette = folder, palette
-        self.waiting: list[tuple[str, int, str, float]] = []
+        self.waiting: list[tuple[str, str, int, str, float]] = []
 
-    def note(self, stage: str, step: int, values: dict[str, float]) -> None:
-        self.waiting += [(stage, step, name, value) for name, value in values.items()]
+    def note(self, stage: str, way: str, step: int, values: dict[str, float]) -> None:
+        """`way`: how the target is seen; of several, each has its first steps."""
+        self.waiting += [(stage, way, step, name, value) for name, value in values.items()]
 
     def write(self) -> None:
         path = self.folder / "log.csv"
@@ -38,7 +39,7 @@ class Diary:
         with system_errors(path), path.open("a", newline="", encoding="utf-8") as file:
             lines = csv.writer(file)
             if is_new:
-                lines.writerow(("method", "step", "what", "value"))
+                lines.writerow(("method", "target seen", "step", "what", "value"))
             lines.writerows((*entry, f"{value:.6g}") for *entry, value in self.waiting)
         self.waiting = []
 

@@ -33,7 +33,7 @@ class Ingredients:
     class_shares: Tensor  # of the source
     pretrained: bool  # whether the encoder started from published weights
     crop_px: int
-    target_norms: bool = False  # whether batch norms are to know the target alone
+    target_norms: float = 0.0  # how far batch norms are to know the target, and not the source
     teacher: Teacher | None = None
     radiometry: float = 0.0  # how colours are to vary, for methods that vary them themselves
 
@@ -55,6 +55,8 @@ class Method:
     varies_colours: bool = False
     # Whether it looks at clips of series; else at crops of single scenes.
     sees_series: bool = False
+    # Whether norms can be told what to know.
+    tells_norms: bool = False
 
 
 def _made(kind: Callable[..., Illustrated[Any]], settings: Any, given: Ingredients, **own: Any) -> Illustrated[Any]:
@@ -80,8 +82,8 @@ SOURCE_ONLY = "source-only"
 METHODS: Mapping[str, Method] = {
     SOURCE_ONLY: Method(SourceOnlySettings, partial(_made, SourceOnly), 1200, 600),
     # A network from nothing goes on getting better on the target; one from published weights soon does no more.
-    "self-training": Method(SelfTrainingSettings, partial(_self_taught, SelfTraining), 1440, 160),
-    "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 480, 160, presets={"paper": PAPER}),
+    "self-training": Method(SelfTrainingSettings, partial(_self_taught, SelfTraining), 1440, 160, tells_norms=True),
+    "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 480, 160, presets={"paper": PAPER}, tells_norms=True),
     "ktda": Method(KtdaSettings, _ktda, 1200, 600, presets=KTDA_PRESETS, varies_colours=True),
     # On the sample series 480 steps are worse than 160.
     "da-stc": Method(
@@ -92,5 +94,6 @@ METHODS: Mapping[str, Method] = {
         steps_of_series=160,
         presets={"paper": DA_STC_PAPER},
         sees_series=True,
+        tells_norms=True,
     ),
 }

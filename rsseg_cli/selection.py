@@ -53,11 +53,19 @@ class Way:
     """How the target is seen."""
 
     match: str  # how its bands are brought to the source's statistics
-    target_norms: bool = False  # whether batch norms know the target alone; else they are those of training
+    # How far batch norms know the target, and not the source: 0, they know what is learned from; 1, the target alone.
+    target_norms: float = 0.0
 
     def __str__(self) -> str:
         bands = "as it is" if self.match == NO_MATCH else f"with its bands matched by {self.match}"
-        return bands + (", with norms of its own" if self.target_norms else "")
+        if not self.target_norms:
+            return bands
+        return f"{bands}, with norms {'' if self.target_norms == 1 else f'{self.target_norms:.0%} '}of its own"
+
+    @property
+    def short(self) -> str:
+        """For names of files."""
+        return self.match + (f"_norms{100 * self.target_norms:.0f}" if self.target_norms else "")
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ class Outlook:
         return self.unsure / self.unseen if self.told > 0 else 1.0
 
 
-def least_doubtful(outlooks: Mapping[Way, Outlook], clearly: float = 1.0) -> Way:
+def least_doubtful(outlooks: Mapping[Way, Outlook]) -> Way:
     """The first way, or another one that leaves clearly less doubt.
 
     None that is blind: in values far from all it knows, a model may be very sure of hardly more than one class.
@@ -85,7 +93,7 @@ def least_doubtful(outlooks: Mapping[Way, Outlook], clearly: float = 1.0) -> Way
     most = max(outlook.told for outlook in outlooks.values())
     doubts = {way: outlook.doubt for way, outlook in outlooks.items() if outlook.told >= LEAST_TOLD * most}
     least, first = min(doubts, key=doubts.__getitem__), next(iter(outlooks))
-    return first if first in doubts and doubts[least] >= clearly * doubts[first] else least
+    return first if first in doubts and doubts[least] >= CLEARLY * doubts[first] else least
 
 
 class Judge:

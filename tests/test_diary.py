@@ -16,18 +16,18 @@ pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 
 def test_lines_are_written_once_and_in_order(tmp_path: Path) -> None:
     diary = Diary(tmp_path, Palette(("red",), SCHEME))
-    diary.note("source-only", 1, {"source": 1.5})
+    diary.note("source-only", "", 1, {"source": 1.5})
     diary.write()
-    diary.note("source-only", 2, {"source": 1.25, "auxiliary": 0.5})
+    diary.note("source-only", "", 2, {"source": 1.25, "auxiliary": 0.5})
     diary.write()
     diary.write()
     with (tmp_path / "log.csv").open(newline="") as file:
         lines = list(csv.reader(file))
-    assert lines[0] == ["method", "step", "what", "value"]
+    assert lines[0] == ["method", "target seen", "step", "what", "value"]
     assert lines[1:] == [
-        ["source-only", "1", "source", "1.5"],
-        ["source-only", "2", "source", "1.25"],
-        ["source-only", "2", "auxiliary", "0.5"],
+        ["source-only", "", "1", "source", "1.5"],
+        ["source-only", "", "2", "source", "1.25"],
+        ["source-only", "", "2", "auxiliary", "0.5"],
     ]
 
 
@@ -57,7 +57,7 @@ def test_one_band_is_grey(tmp_path: Path) -> None:
 
 def test_a_new_run_starts_a_new_log(tmp_path: Path) -> None:
     diary = Diary(tmp_path, Palette(("red",), SCHEME))
-    diary.note("source-only", 1, {"source": 1.5})
+    diary.note("source-only", "", 1, {"source": 1.5})
     diary.write()
     diary.show("target_3", np.zeros((1, 1, 4, 4), np.float32), np.zeros((1, 4, 4), np.int64))
     diary.clear()

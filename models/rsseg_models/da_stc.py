@@ -14,7 +14,7 @@ other ground is another crop of the same batch, not of the step before: nothing 
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,7 +37,7 @@ from rsseg_models.fusion import TAU_DAYS, Fusion, OfSeries
 from rsseg_models.losses import NO_LABEL, cross_entropy
 from rsseg_models.mixing import Confidences, Mixing, blur, vary_colours
 from rsseg_models.network import SegmentationNetwork
-from rsseg_models.norms import untracked
+from rsseg_models.norms import Memory, remembering, untracked
 from rsseg_models.optimise import Average, Descent, OfParts, Schedule
 from rsseg_models.recipe import autocast, between, one_of
 from rsseg_models.source_only import preference
@@ -140,9 +140,10 @@ class DaStc(OfParts):
         class_shares: Tensor | None = None,
         *,
         pretrained: bool = False,
-        target_norms: bool = False,  # whether norms keep the statistics of the target alone
+        target_norms: float = 0.0,  # how far norms are to know the target, and not the source; 0: what is learned from
     ) -> None:
         self.settings, self.target_norms, self.steps = settings, target_norms, steps
+        self.memory = Memory.of(target_norms)
         device, classes = next(network.parameters()).device, network.architecture.classes
         self.student = network.train()
         self.fusion = Fusion(classes, settings.tau_days).to(device)
@@ -187,9 +188,13 @@ class DaStc(OfParts):
         both = patched(source, target, trust, sure, self.rare, self.form)
         if settings.dump == "mix":
             self.mosaic = both
-        with self._norms_aside(target):
+        if self.target_norms:
+            with torch.no_grad(), self._mixed(), remembering(self.student, self.memory.target):
+                self.student(target.date(0).bands)
+        with remembering(self.student, self.memory.source):
             on_source = self.see(source)
-            losses = {"source": self._loss(on_source, source.labels, None)}
+        losses = {"source": self._loss(on_source, source.labels, None)}
+        with remembering(self.student, self.memory.mixed):
             one, two = self.see_both(self.varied(both.source), self.varied(both.target), both.mask, number)
             losses["mixed_source"] = self._loss(one, both.source.labels, both.weights[0])
             losses["mixed_target"] = self._loss(two, both.target.labels, both.weights[1])
@@ -323,14 +328,6 @@ class DaStc(OfParts):
         for other in range(1, dates):
             pair = [0, other]
             yield self.fusion.fuse_one(0, seen.logits[:, pair], clips.valid[:, pair], clips.days[:, pair])
-
-    def _norms_aside(self, target: Clips) -> AbstractContextManager[None]:
-        """What is learned from leaves no trace in the norms where they are to know the target alone."""
-        if not self.target_norms:
-            return nullcontext()
-        with torch.no_grad(), self._mixed():
-            self.student(target.date(0).bands)
-        return untracked(self.student)
 
     def _mixed(self) -> AbstractContextManager[Any]:
         return autocast(self.settings.precision, next(self.student.parameters()).device.type)

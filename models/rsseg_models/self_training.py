@@ -6,7 +6,6 @@ Labels of target batches are those that a person gave of a few places; mostly th
 """
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from rsseg_models.batch import Batch, Domains
 from rsseg_models.losses import NO_LABEL, cross_entropy
 from rsseg_models.mixing import Mixer, Mixing
 from rsseg_models.network import SegmentationNetwork
-from rsseg_models.norms import untracked
+from rsseg_models.norms import Memory, remembering
 from rsseg_models.optimise import Average, Descent, OfParts, Schedule
 from rsseg_models.recipe import autocast, between
 from rsseg_models.source_only import preference
@@ -48,9 +47,9 @@ class SelfTraining(OfParts):
         class_shares: Tensor | None = None,
         *,
         pretrained: bool = False,
-        target_norms: bool = False,  # whether norms keep the statistics of the target alone
+        target_norms: float = 0.0,  # how far norms are to know the target, and not the source; 0: what is learned from
     ) -> None:
-        self.settings, self.target_norms = settings, target_norms
+        self.settings, self.target_norms, self.memory = settings, target_norms, Memory.of(target_norms)
         self.student = network.train()
         self.network = copy.deepcopy(network)
         self.average = Average(self.student, self.network, settings.average)
@@ -71,21 +70,17 @@ class SelfTraining(OfParts):
         with torch.no_grad():
             said = self._logits(self.network, target)
         mixed, weights, trust = self.mixer.mix(source, target, said)
-        with self._norms_aside(target):
+        if self.target_norms:
+            with torch.no_grad(), remembering(self.student, self.memory.target):
+                self._logits(self.student, target)
+        with remembering(self.student, self.memory.source):
             logits = self._logits(self.student, source) + self.preference
             on_source = cross_entropy(logits, source.labels, self.class_weights)
+        with remembering(self.student, self.memory.mixed):
             on_mixed = self.mixer.loss(self._logits(self.student, mixed), mixed, weights)
         self.descent.minimise(on_source + self.settings.mixed * on_mixed, number)
         self.average.update(number)
         return {"source": on_source.detach(), "mixed": on_mixed.detach(), "kept": trust.mean()}
-
-    def _norms_aside(self, target: Batch) -> AbstractContextManager[None]:
-        """What is learned from leaves no trace in the norms where they are to know the target alone."""
-        if not self.target_norms:
-            return nullcontext()
-        with torch.no_grad():
-            self._logits(self.student, target)
-        return untracked(self.student)
 
     def _logits(self, network: nn.Module, batch: Batch) -> Tensor:
         with autocast(self.settings.precision, batch.bands.device.type):

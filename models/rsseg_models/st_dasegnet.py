@@ -14,7 +14,6 @@ Each pass normalises by its own batch; whose statistics are kept is chosen befor
 import copy
 import json
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +25,7 @@ from rsseg_models.batch import Batch, Domains
 from rsseg_models.losses import NO_LABEL, cross_entropy
 from rsseg_models.mixing import Mixer, Mixing
 from rsseg_models.network import SegmentationNetwork
-from rsseg_models.norms import untracked
+from rsseg_models.norms import Memory, remembering
 from rsseg_models.optimise import Average, Descent, OfParts, Schedule
 from rsseg_models.recipe import autocast, between, one_of
 from rsseg_models.source_only import preference
@@ -237,9 +236,9 @@ class StDasegnet(OfParts):
         *,
         crop_px: int,
         pretrained: bool = False,
-        target_norms: bool = False,  # whether norms keep the statistics of the target alone
+        target_norms: float = 0.0,  # how far norms are to know the target, and not the source; 0: what is learned from
     ) -> None:
-        self.settings, self.target_norms = settings, target_norms
+        self.settings, self.memory = settings, Memory.of(target_norms)
         self.students = adapted(network, settings).train()
         self.network = copy.deepcopy(self.students)
         self.smooth = Average(self.students, self.network, settings.smoothed)
@@ -263,13 +262,14 @@ class StDasegnet(OfParts):
         if number:
             self.teachers.update(number - 1)
         with self._mixed(source.bands):
-            with self._norms_aside():
+            with remembering(self.students, self.memory.source):
                 of_source, _, on_source = self.students.see(source.bands, source.valid)
-            of_target = self.students.look(target.bands, target.valid)
-            # The adversary looks no further; what comes after is learned from where crops are not mixed.
-            with torch.set_grad_enabled(not self.settings.mixing):
-                levels = self.students.disentangle(of_target)
-                on_target = self.students.decode(levels, target.bands.shape[-2:])
+            with remembering(self.students, self.memory.target):
+                of_target = self.students.look(target.bands, target.valid)
+                # The adversary looks no further; what comes after is learned from where crops are not mixed.
+                with torch.set_grad_enabled(not self.settings.mixing):
+                    levels = self.students.disentangle(of_target)
+                    on_target = self.students.decode(levels, target.bands.shape[-2:])
             said = self.teachers.logits(target.bands, of_target, levels, on_target)
             adversary = self.fooling(of_source, of_target)
         if self.settings.mixing:
@@ -297,7 +297,7 @@ class StDasegnet(OfParts):
     def on_mixed_crops(self, source: Batch, target: Batch, said: Pair) -> tuple[Tensor, Tensor]:
         """The loss on target crops with classes of the source, and what part of the target teachers are sure of."""
         mixed, weights, trust = self.mixer.mix(source, target, (said[0] + said[1]) / 2)
-        with self._mixed(mixed.bands), self._norms_aside():
+        with self._mixed(mixed.bands), remembering(self.students, self.memory.mixed):
             _, _, logits = self.students.see(mixed.bands, mixed.valid)
         return _sum(self.mixer.loss(part, mixed, weights) for part in logits), trust.mean()
 
@@ -335,10 +335,6 @@ class StDasegnet(OfParts):
     def parts(self) -> dict[str, Any]:
         names = ("students", "network", "teachers", "mixer", "descent", "discriminators", "judges")
         return {name: getattr(self, name) for name in names}
-
-    def _norms_aside(self) -> AbstractContextManager[None]:
-        """What is not of the target leaves no trace in the norms where they are to know the target alone."""
-        return untracked(self.students) if self.target_norms else nullcontext()
 
     def _mixed(self, like: Tensor) -> Any:
         return autocast(self.settings.precision, like.device.type)

@@ -193,7 +193,7 @@ def test_a_model_says_how_its_confidence_is_corrected(rsseg, tmp_path: Path) -> 
 
 def test_an_adapted_model_says_what_was_delivered(rsseg, tmp_path: Path) -> None:
     bundle = load_bundle(save_untrained(tmp_path / "m.safetensors"))
-    selected = {"rule": "consistency", "step": 40, "match": "coral", "target_norms": True, "score": 0.612}
+    selected = {"rule": "consistency", "step": 40, "match": "coral", "target_norms": 1.0, "score": 0.612}
     selected |= {"source_only_score": 0.5, "verdict": "adapted"}
     card = replace(bundle.card, scores={**bundle.card.scores, "selected": selected})
     save_bundle(tmp_path / "adapted.safetensors", card, bundle.network)

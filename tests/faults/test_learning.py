@@ -103,7 +103,7 @@ def test_numbers_that_are_none_stop_learning_and_reach_no_file(
     assert "--set learning_rate=0.0005, from the first step; work holds what was sound before" in said
     assert not (place / "model.safetensors").exists()
     kept = checkpoint(place)
-    assert kept["step"] == 3
+    assert kept["line"]["step"] == 3
     assert all(value.isfinite().all() for value in tensors(kept))
     slower = bench.rsseg.run(place, *LEARN, *STEPS, "--set", "learning_rate=0.0005", "--resume")
     assert "checkpoint.pt: the run to go on with differs: learning_rate was 0.002, is 0.0005" in told(slower)
@@ -155,7 +155,7 @@ def test_a_checkpoint_is_not_given_up_for_want_of_memory(bench: Bench, place: Pa
     short = TOO_MANY_CROPS.format(most=1, since=3, error=NO_MEMORY[0])
     ended = bench.rsseg.run(place, *LEARN, *STEPS, "--batch", "2", first=EVERY_STEP + short)
     assert "--resume goes on" in told(ended)
-    assert checkpoint(place)["step"] == 3
+    assert checkpoint(place)["line"]["step"] == 3
     assert bench.rsseg.run(place, *LEARN, *STEPS, "--batch", "2", "--resume").code == 0
     assert digest(place) == digest(whole)
 
