@@ -304,7 +304,7 @@ def _steps_in_the_time_of(method: str, request: Any) -> int:
     plan = make_plan(request)
     other = prepare(replace(request, method=method, settings={}), plan).pace(float("inf"))
     own = prepare(replace(request, steps=1), plan).pace(float("inf"))
-    return max(1, round(other.steps[-1] * other.step_s[-1] / own.step_s[-1]))
+    return max(1, round(other.seconds_from(len(other.steps) - 1) / own.step_s[-1]))
 
 
 def _load(path: Path) -> Any:
