@@ -31,6 +31,8 @@ HELD_BACK = 0.2  # of the labels
 # Scenes are learned from as finely as the finest shows, unless that is hardly finer than the coarsest, which then need
 # not be resampled; and at most so many times finer, for more shows nothing new and takes time.
 LEAST_FINER, MOST_FINER = 1.25, 2.0
+# What a person may ask for: each scene has so many pixels left along its longer side, and none so many times more.
+LEAST_PX, MOST_ENLARGED = 16, 8.0
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +126,8 @@ def common_scale(scenes: Sequence[Scene], wanted: float | None = None) -> Scale:
     known = [scene.grid.gsd_m for scene in scenes if scene.grid.gsd_m is not None]
     without = [scene.path for scene in scenes if scene.grid.gsd_m is None]
     coarsest = max(known, default=None)
+    if wanted:
+        _check_wanted(scenes, wanted)
     chosen = wanted or (coarsest and _worth_learning_at(min(known), coarsest))
     if without and chosen is not None:
         more = f" and {len(without) - 1} more" if len(without) > 1 else ""
@@ -131,6 +135,21 @@ def common_scale(scenes: Sequence[Scene], wanted: float | None = None) -> Scale:
     elif len(without) > 1:
         logger.info("no scene has a size on the ground: their pixels are taken as equal")
     return Scale(chosen, max(filter(None, (chosen, coarsest)), default=None))
+
+
+def _check_wanted(scenes: Sequence[Scene], wanted: float) -> None:
+    """Refuses pixels so large that a scene is gone, or so small that all are huge."""
+    known = [(scene, scene.grid.gsd_m) for scene in scenes if scene.grid.gsd_m is not None]
+    for scene, own in known:
+        smallest = min(gsd_m for _, gsd_m in known) / MOST_ENLARGED
+        largest = own * max(1.0, max(scene.grid.shape) / LEAST_PX)
+        if not smallest <= wanted <= largest:
+            sides = " x ".join(str(max(1, round(side * own / wanted))) for side in reversed(scene.grid.shape))
+            raise RssegError(
+                f"--gsd {wanted:g}: {scene.path}, of pixels of {own:.4g} m, would have {sides} pixels",
+                f"give between {1.01 * smallest:.3g} and {0.99 * largest:.3g}, or leave --gsd away",
+                file=scene.path,
+            )
 
 
 def _worth_learning_at(finest: float, coarsest: float) -> float:

@@ -1,6 +1,7 @@
 """Labelled scenes as one domain: one size on the ground, one scale, and what is said of its gaps."""
 
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,6 +142,17 @@ def test_labelled_scenes_show_no_finer_detail_than_the_coarsest() -> None:
     assert abs(blunt - sharp).mean() < steps[0]  # and lies where it lay
     assert (coarser.labels.read(window) == as_it_is.labels.read(window)).all()
     assert coarse.scene.grid.shape == (160, 160)
+
+
+@pytest.mark.parametrize(("wanted", "sides"), [(99999.0, "1 x 1"), (0.001, "60000 x 40000")])
+def test_pixels_of_a_size_that_leaves_no_scene_or_a_huge_one_are_refused(
+    make_raster, wanted: float, sides: str
+) -> None:
+    scene = at_size(make_raster("a.tif", np.zeros((3, 80, 120), np.uint8)), 0.5)
+    with pytest.raises(RssegError, match=f"--gsd {wanted:g}: .*a.tif.* would have {sides} pixels") as caught:
+        common_scale([scene], wanted)
+    for allowed in map(float, re.findall(r"[0-9.]*[0-9]", caught.value.hint)):
+        assert common_scale([scene], allowed).gsd_m == allowed
 
 
 def at_size(path: str, gsd_m: float) -> Scene:
