@@ -96,8 +96,16 @@ def _stage(
     if settings.precision == "auto":
         quick = choose_precision("auto", device) == torch.bfloat16
         settings = replace(settings, precision="bfloat16" if quick else "float32")
+    _tell_of_idle(name, settings)
     usual = method.steps_from_weights if has_weights else method.steps_from_nothing
     return Stage(name, settings, steps or usual, adapts)
+
+
+def _tell_of_idle(method: str, settings: Any) -> None:
+    usual = METHODS[method].settings()
+    for name, hindered_by in METHODS[method].idle(settings).items():
+        if (chosen := getattr(settings, name)) != getattr(usual, name):
+            logger.warning("--set %s=%s does nothing with %s", name, chosen, hindered_by)
 
 
 def _preset(method: str, given: dict[str, Any]) -> dict[str, Any]:

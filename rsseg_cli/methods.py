@@ -17,7 +17,7 @@ from rsseg_models.self_training import SelfTraining
 from rsseg_models.self_training import Settings as SelfTrainingSettings
 from rsseg_models.source_only import Settings as SourceOnlySettings
 from rsseg_models.source_only import SourceOnly
-from rsseg_models.st_dasegnet import PAPER, StDasegnet
+from rsseg_models.st_dasegnet import PAPER, StDasegnet, idle
 from rsseg_models.st_dasegnet import Settings as StDasegnetSettings
 from rsseg_models.teachers import Teacher
 from torch import Tensor
@@ -57,6 +57,8 @@ class Method:
     sees_series: bool = False
     # Whether norms can be told what to know.
     tells_norms: bool = False
+    # Names of settings that do nothing, and which other one hinders them.
+    idle: Callable[[Any], Mapping[str, str]] = lambda settings: {}
 
 
 def _made(kind: Callable[..., Illustrated[Any]], settings: Any, given: Ingredients, **own: Any) -> Illustrated[Any]:
@@ -83,7 +85,9 @@ METHODS: Mapping[str, Method] = {
     SOURCE_ONLY: Method(SourceOnlySettings, partial(_made, SourceOnly), 1200, 600),
     # A network from nothing goes on getting better on the target; one from published weights soon does no more.
     "self-training": Method(SelfTrainingSettings, partial(_self_taught, SelfTraining), 1440, 160, tells_norms=True),
-    "st-dasegnet": Method(StDasegnetSettings, _st_dasegnet, 480, 160, presets={"paper": PAPER}, tells_norms=True),
+    "st-dasegnet": Method(
+        StDasegnetSettings, _st_dasegnet, 480, 160, presets={"paper": PAPER}, tells_norms=True, idle=idle
+    ),
     "ktda": Method(KtdaSettings, _ktda, 1200, 600, presets=KTDA_PRESETS, varies_colours=True),
     # On the sample series 480 steps are worse than 160.
     "da-stc": Method(

@@ -32,7 +32,7 @@ SPARE = 0.95
 # Source-only is judged as it is and seen in a way; to find out how sure the model may be takes as long once more.
 OTHER_LOOKS = 3
 # How far norms may know the target, and not the source. Which is better is not seen before something is learned: over
-# five pairs drawn alike, each was the better one by up to nine points of mIoU.
+# five pairs drawn alike, each was the better one by up to eight points of mIoU.
 TARGET_NORMS = (0.5, 1.0)
 # Of the steps of the second stage, those after which the better one goes on alone.
 TRIED = 0.25

@@ -236,6 +236,20 @@ class TestAdapting:
         with pytest.raises(RssegError, match="self-training has no preset paper"):
             prepare(replace(ADAPTING, settings={"preset": "paper"}), make_plan(ADAPTING))
 
+    @pytest.mark.parametrize(
+        ("settings", "told"),
+        [
+            ({"sure": "0.8"}, ["--set sure=0.8 does nothing with mixing=true"]),
+            ({"mixing": "false", "kept": "0.5"}, ["--set kept=0.5 does nothing with mixing=false"]),
+            ({"mixing": "false", "sure": "0.8", "clip": "2"}, []),
+            ({"preset": "paper"}, []),
+        ],
+    )
+    def test_settings_that_do_nothing_are_told(self, settings: dict, told: list[str], caplog) -> None:
+        request = replace(ADAPTING, method="st-dasegnet", crops=Crops(crop_px=192, batch=1), settings=settings)
+        prepare(request, make_plan(request))
+        assert [entry.message for entry in caplog.records if "does nothing" in entry.message] == told
+
     def test_crops_too_small_for_the_method_are_refused_before_anything_is_learned(self) -> None:
         request = replace(ADAPTING, method="st-dasegnet", crops=Crops(crop_px=128, batch=1))
         with pytest.raises(RssegError, match="too small for a discriminator") as caught:

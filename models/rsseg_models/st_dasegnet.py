@@ -14,7 +14,7 @@ Each pass normalises by its own batch; whose statistics are kept is chosen befor
 import copy
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from rsseg_models.mixing import Mixer, Mixing
 from rsseg_models.network import SegmentationNetwork
 from rsseg_models.norms import Memory, remembering
 from rsseg_models.optimise import Average, Descent, OfParts, Schedule
-from rsseg_models.recipe import autocast, between, one_of
+from rsseg_models.recipe import Recipe, autocast, between, one_of
 from rsseg_models.source_only import preference
 from rsseg_models.st_dasegnet_modules import (
     FORM,
@@ -84,6 +84,14 @@ class Settings(Mixing):
     """Lets both students share an encoder: an ablation."""
     checkpointing: bool = False
     """Makes the encoders' maps again on the way back: less memory, a third more time."""
+
+
+def idle(settings: Settings) -> dict[str, str]:
+    """Settings that do nothing, and which other one hinders them."""
+    if settings.mixing:
+        return dict.fromkeys(("pseudo_labels", "sure", "likely", "quality"), "mixing=true")
+    of_mixing = [each.name for each in fields(Mixing) if each not in fields(Recipe)]
+    return dict.fromkeys(of_mixing, "mixing=false")
 
 
 # As it was run: heads at the rate of the encoders, because a key of its configuration was never matched.
