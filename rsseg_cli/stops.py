@@ -23,9 +23,9 @@ def listen() -> None:
     """From now on; a program that was started to overlook Ctrl-C goes on doing so."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
-    for name in ("SIGTERM", "SIGBREAK"):  # Windows has the second: Ctrl-Break, or the window was closed
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), terminate)
+    for number in STOPS:
+        if number != signal.SIGINT:
+            signal.signal(number, terminate)
 
 
 def listen_no_more() -> None:

@@ -58,7 +58,7 @@ def scene_of(array: "DataArray") -> Scene:
     if grid.crs is None:
         logger.info("%s: has no coordinate system; sizes are in pixels", path)
     bands = _bands_of(array)
-    return Scene(path, grid, bands, HeldPixels(array, bands))
+    return Scene(path, grid, bands, ArrayPixels(array, bands))
 
 
 def labels_of(array: "DataArray") -> Labels:
@@ -134,7 +134,7 @@ def labels_like(
 
 
 @dataclass(frozen=True, eq=False)
-class HeldPixels:
+class ArrayPixels:
     """Bands of an array (band, y, x)."""
 
     array: "DataArray"
