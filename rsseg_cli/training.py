@@ -20,7 +20,7 @@ from rsseg_models.optimise import Illustrated
 from rsseg_cli.diary import Diary
 from rsseg_cli.progress import Track
 from rsseg_cli.selection import CHECKPOINTS, Candidates, Way, least_doubtful
-from rsseg_cli.work import TRIED, Pace, Work
+from rsseg_cli.work import Pace, Work, trial_steps
 
 CHECKPOINT_EVERY = 100
 LOG_EVERY = 50
@@ -155,7 +155,7 @@ class Run:
     def _steps(self, track: Track, deadline: float, save: Callable[["Run"], None]) -> bool:
         """Those of one way, or of its trial. Whether time was up before."""
         line, stage, steps = self.line, self.work.stages[self.number], self.pace.steps[self.number]
-        last = max(1, round(TRIED * steps)) if self._is_trial else steps
+        last = trial_steps(steps) if self._is_trial else steps
         label = f"{stage.method}, on trial" if self._is_trial else stage.method
         reports = self.work.reports(self.number, line.adapter, line.way.match, steps, line.step)
         with closing(reports):

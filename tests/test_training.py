@@ -18,7 +18,7 @@ from rsseg_cli.plan import Request, make_plan
 from rsseg_cli.progress import untracked
 from rsseg_cli.selection import Way
 from rsseg_cli.training import Learned, Run
-from rsseg_cli.work import TARGET_NORMS, Pace, Work
+from rsseg_cli.work import TARGET_NORMS, Pace, Work, trial_steps
 
 SCENES = Path(__file__).parents[1] / "sample_scenes"
 REQUEST = Request(
@@ -33,6 +33,11 @@ REQUEST = Request(
 HALF, WHOLE = (Way("none", part) for part in TARGET_NORMS)
 TRIAL = 2  # steps, of 8
 PACE = Pace((3, 8), (0.0, 0.0))
+
+
+@pytest.fixture(autouse=True)
+def short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "trial_steps", lambda steps: min(steps, TRIAL))
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +137,17 @@ def test_there_are_ways_where_an_encoder_of_single_scenes_has_norms(changed: dic
 
 
 def test_trials_cost_time() -> None:
-    assert Pace((10, 40), (1.0, 2.0), scoring_s=5.0).seconds == 95
-    with_trial = Pace((10, 40), (1.0, 2.0), scoring_s=5.0, tried=0.25)
-    assert with_trial.seconds == 115
-    assert (with_trial.seconds_from(1), with_trial.seconds_from(2)) == (100, 0)
+    assert Pace((10, 4000), (1.0, 2.0), scoring_s=5.0).seconds == 8015
+    with_trial = Pace((10, 4000), (1.0, 2.0), scoring_s=5.0, others=1)
+    assert trial_steps(4000) == 1000
+    assert with_trial.seconds == 10015
+    assert (with_trial.seconds_from(1), with_trial.seconds_from(2)) == (10000, 0)
+    assert with_trial.within(20000) == with_trial
+    less = with_trial.within(1000)
+    assert 900 < less.seconds_from(0) <= 1000
+    assert less.steps[1] / less.steps[0] == pytest.approx(400, rel=0.6)
+    assert with_trial.within(0).steps == (1, 1)
+
+
+def test_few_steps_tell_nothing() -> None:
+    assert [trial_steps(n) for n in (1, 160, 480, 1440, 8000)] == [1, 160, 360, 360, 2000]
