@@ -23,7 +23,7 @@ from rsseg_cli.environment import keep_freed_memory
 from rsseg_cli.errors import RssegError
 from rsseg_cli.matching import NO_MATCH
 from rsseg_cli.memory import memory_told, with_less
-from rsseg_cli.methods import METHODS, SOURCE_ONLY
+from rsseg_cli.methods import METHODS, SOURCE_ONLY, Method
 from rsseg_cli.plan import Plan, Request, check_output
 from rsseg_cli.predict import device_for
 from rsseg_cli.progress import Track, untracked
@@ -92,20 +92,21 @@ def _stage(
 ) -> Stage:
     method = METHODS[name]
     others = ("steps", "preset", *types_of(Crops))
-    settings = fill_known(method.settings, _preset(name, given) | dict(given), others)
+    preset = _preset(name, given)
+    settings = fill_known(method.settings, preset | given, others)
     if settings.precision == "auto":
         quick = choose_precision("auto", device) == torch.bfloat16
         settings = replace(settings, precision="bfloat16" if quick else "float32")
-    _tell_of_idle(name, settings)
+    _tell_of_idle(method, settings, given)
     usual = method.steps_from_weights if has_weights else method.steps_from_nothing
     return Stage(name, settings, steps or usual, adapts)
 
 
-def _tell_of_idle(method: str, settings: Any) -> None:
-    usual = METHODS[method].settings()
-    for name, hindered_by in METHODS[method].idle(settings).items():
-        if (chosen := getattr(settings, name)) != getattr(usual, name):
-            logger.warning("--set %s=%s does nothing with %s", name, chosen, hindered_by)
+def _tell_of_idle(method: Method, settings: Any, given: Mapping[str, Any]) -> None:
+    usual = method.settings()
+    for name, hindered_by in method.idle(settings).items():
+        if name in given and getattr(settings, name) != getattr(usual, name):
+            logger.warning("--set %s=%s does nothing with %s", name, given[name], hindered_by)
 
 
 def _preset(method: str, given: dict[str, Any]) -> dict[str, Any]:

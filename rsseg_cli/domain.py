@@ -140,16 +140,19 @@ def common_scale(scenes: Sequence[Scene], wanted: float | None = None) -> Scale:
 def _check_wanted(scenes: Sequence[Scene], wanted: float) -> None:
     """Refuses pixels so large that a scene is gone, or so small that all are huge."""
     known = [(scene, scene.grid.gsd_m) for scene in scenes if scene.grid.gsd_m is not None]
-    for scene, own in known:
-        smallest = min(gsd_m for _, gsd_m in known) / MOST_ENLARGED
-        largest = own * max(1.0, max(scene.grid.shape) / LEAST_PX)
-        if not smallest <= wanted <= largest:
-            sides = " x ".join(str(max(1, round(side * own / wanted))) for side in reversed(scene.grid.shape))
-            raise RssegError(
-                f"--gsd {wanted:g}: {scene.path}, of pixels of {own:.4g} m, would have {sides} pixels",
-                f"give between {1.01 * smallest:.3g} and {0.99 * largest:.3g}, or leave --gsd away",
-                file=scene.path,
-            )
+    if not known:
+        return
+    coarsest = [own * max(1.0, max(scene.grid.shape) / LEAST_PX) for scene, own in known]
+    least, most = min(own for _, own in known) / MOST_ENLARGED, min(coarsest)
+    if least <= wanted <= most:
+        return
+    scene, own = known[coarsest.index(most)]
+    sides = " x ".join(str(max(1, round(side * own / wanted))) for side in reversed(scene.grid.shape))
+    raise RssegError(
+        f"--gsd {wanted:g}: {scene.path}, of pixels of {own:.4g} m, would have {sides} pixels",
+        f"give between {1.01 * least:.3g} and {0.99 * most:.3g}, or leave --gsd away",
+        file=scene.path,
+    )
 
 
 def _worth_learning_at(finest: float, coarsest: float) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 from rsseg_models.da_stc import PAPER as DA_STC_PAPER
 from rsseg_models.da_stc import DaStc
 from rsseg_models.da_stc import Settings as DaStcSettings
+from rsseg_models.da_stc import idle as idle_of_da_stc
 from rsseg_models.ktda import PRESETS as KTDA_PRESETS
 from rsseg_models.ktda import Ktda
 from rsseg_models.ktda import Settings as KtdaSettings
@@ -17,8 +18,9 @@ from rsseg_models.self_training import SelfTraining
 from rsseg_models.self_training import Settings as SelfTrainingSettings
 from rsseg_models.source_only import Settings as SourceOnlySettings
 from rsseg_models.source_only import SourceOnly
-from rsseg_models.st_dasegnet import PAPER, StDasegnet, idle
+from rsseg_models.st_dasegnet import PAPER, StDasegnet
 from rsseg_models.st_dasegnet import Settings as StDasegnetSettings
+from rsseg_models.st_dasegnet import idle as idle_of_st_dasegnet
 from rsseg_models.teachers import Teacher
 from torch import Tensor
 
@@ -86,7 +88,7 @@ METHODS: Mapping[str, Method] = {
     # A network from nothing goes on getting better on the target; one from published weights soon does no more.
     "self-training": Method(SelfTrainingSettings, partial(_self_taught, SelfTraining), 1440, 160, tells_norms=True),
     "st-dasegnet": Method(
-        StDasegnetSettings, _st_dasegnet, 480, 160, presets={"paper": PAPER}, tells_norms=True, idle=idle
+        StDasegnetSettings, _st_dasegnet, 480, 160, presets={"paper": PAPER}, tells_norms=True, idle=idle_of_st_dasegnet
     ),
     "ktda": Method(KtdaSettings, _ktda, 1200, 600, presets=KTDA_PRESETS, varies_colours=True),
     # On the sample series 480 steps are worse than 160.
@@ -99,5 +101,6 @@ METHODS: Mapping[str, Method] = {
         presets={"paper": DA_STC_PAPER},
         sees_series=True,
         tells_norms=True,
+        idle=idle_of_da_stc,
     ),
 }

@@ -184,7 +184,7 @@ def overlap(one: Tensor, other: Tensor, classes: int) -> Tensor:
 class Candidates:
     """Candidates in the order of their steps, and the one that is best so far.
 
-    Those of step 0 are source-only, with the target as it is and seen in the way that was chosen.
+    Those of step 0 are source-only, with the target as it is, and seen in the way that all the others see it.
     """
 
     scores: list[dict[str, Any]] = field(default_factory=list)

@@ -131,6 +131,8 @@ class Run:
             self._take_turns()
             save(self)
         if is_late:
+            if self.rival and self.rival.step == self.line.step:
+                self._decide(self.rival)
             self.line, self.rival, self.untried = self.rival or self.line, None, ()
             step, steps = self.line.step, self.pace.steps
             logger.warning("stopped after step %d of %d: steps became slower, and time is up", step, steps[self.number])
@@ -143,14 +145,18 @@ class Run:
     def _take_turns(self) -> None:
         """After its trial a way is held against the one before it, and the next has its turn."""
         if self.rival:
-            ours, theirs = (line.candidates.scores[-1]["score"] for line in (self.line, self.rival))
-            better, other = (self.line, self.rival) if ours > theirs else (self.rival, self.line)
-            told = better.step, better.way, max(ours, theirs), other.way, min(ours, theirs)
-            logger.info("after %d steps each: seen %s a score of %.3f, seen %s %.3f; the first goes on", *told)
-            self.line, self.rival = better, None
+            self._decide(self.rival)
         if self.untried:
             self.rival = self.line
             self._begin(self.untried)
+
+    def _decide(self, rival: Line) -> None:
+        """After as many steps of either."""
+        ours, theirs = (line.candidates.scores[-1]["score"] for line in (self.line, rival))
+        better, other = (self.line, rival) if ours > theirs else (rival, self.line)
+        told = better.step, better.way, max(ours, theirs), other.way, min(ours, theirs)
+        logger.info("after %d steps each: seen %s a score of %.3f, seen %s %.3f; the first goes on", *told)
+        self.line, self.rival = better, None
 
     def _steps(self, track: Track, deadline: float, save: Callable[["Run"], None]) -> bool:
         """Those of one way, or of its trial. Whether time was up before."""
@@ -193,7 +199,7 @@ class Run:
         if self.diary:
             self.diary.show(f"target_{line.step:06d}_{line.way.short}", *self.judge.shown())
             for name, (bands, labels) in line.adapter.pictures().items():
-                self.diary.show(f"{name}_{line.step:06d}", bands.cpu().numpy(), labels.cpu().numpy())
+                self.diary.show(f"{name}_{line.step:06d}_{line.way.short}", bands.cpu().numpy(), labels.cpu().numpy())
         return score
 
     def _note(self, values: dict[str, float]) -> None:

@@ -25,9 +25,9 @@ from rsseg_cli.target import Target
 from rsseg_cli.teachers import Teaching
 from rsseg_cli.validation import seen_windows
 
-# What is tried out, at most, to learn how long a step takes.
-TRIAL_STEPS, TRIAL_S = 8, 4.0
-# Of the time there is, what is planned for; steps may turn out slower than those tried.
+# What is done, at most, to learn how long a step takes.
+MEASURED_STEPS, MEASURED_S = 8, 4.0
+# Of the time there is, what is planned for; steps may turn out slower than those measured.
 SPARE = 0.95
 # Source-only is judged as it is and seen in a way; to find out how sure the model may be takes as long once more.
 OTHER_LOOKS = 3
@@ -193,9 +193,11 @@ class Work:
 
     def pace(self, deadline: float) -> Pace:
         """All steps, or as many as there is time for, judged by a few that are forgotten again."""
-        step_s = tuple(map(self._step_s, range(len(self.stages))))
-        others = self._others if self.stages[-1].adapts else 0
-        pace = Pace(tuple(stage.steps for stage in self.stages), step_s, self._scoring_s(step_s[0]), others)
+        judge = self.judge()
+        way, *others = self.ways(self.first_way.match) if judge else (self.first_way,)
+        step_s = tuple(self._step_s(number, way) for number in range(len(self.stages)))
+        scoring_s = self._scoring_s(step_s[0], judge, len(others))
+        pace = Pace(tuple(stage.steps for stage in self.stages), step_s, scoring_s, len(others))
         if deadline == math.inf:
             return pace
         left = SPARE * (deadline - time.monotonic() - pace.scoring_s)
@@ -204,30 +206,24 @@ class Work:
             return replace(pace, steps=(min(fitting, self.request.steps or fitting),))
         return pace.within(left)
 
-    @property
-    def _others(self) -> int:
-        """Ways that are tried beside the one that goes on."""
-        return len(self.ways(self.first_way.match)) - 1
+    def _step_s(self, number: int, way: Way) -> float:
+        adapter = self.adapter(number, MEASURED_STEPS, self.network, way)
+        with closing(self.reports(number, adapter, way.match, MEASURED_STEPS)) as reports:
+            return typical_seconds(reports, MEASURED_S)
 
-    def _step_s(self, number: int) -> float:
-        way = self.ways(self.first_way.match)[0] if self.stages[number].adapts else self.first_way
-        adapter = self.adapter(number, TRIAL_STEPS, self.network, way)
-        with closing(self.reports(number, adapter, self.first_way.match, TRIAL_STEPS)) as reports:
-            return typical_seconds(reports, TRIAL_S)
-
-    def _scoring_s(self, step_s: float) -> float:
+    def _scoring_s(self, step_s: float, judge: Judge | None, others: int) -> float:
         crops = self.request.crops
         scored_px: int = sum(window.height * window.width for _, _, window in seen_windows(self.plan.domain))
         seconds = 1 + scored_px * step_s / (crops.batch * crops.crop_px**2)
-        if judge := self.judge():
+        if judge:
             started = time.perf_counter()
             judge.score(self.network, self.first_way)
-            steps = self.stages[-1].steps
-            in_trials = self._others * (1 + CHECKPOINTS * trial_steps(steps) / steps)
-            seconds += (CHECKPOINTS + OTHER_LOOKS + in_trials) * (time.perf_counter() - started)
+            # Where steps are few a trial is the whole stage.
+            looks = CHECKPOINTS + OTHER_LOOKS + others * (CHECKPOINTS + 1)
+            seconds += looks * (time.perf_counter() - started)
             started = time.perf_counter()
             judge.outlook(self.network, self.first_way)
-            seconds += (len(self.plan.normalisations) + 2 + self._others) * (time.perf_counter() - started)
+            seconds += (len(self.plan.normalisations) + 2 + others) * (time.perf_counter() - started)
         return seconds
 
     def settings_in_full(self, pace: Pace) -> dict[str, Any]:

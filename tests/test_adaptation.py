@@ -167,7 +167,7 @@ class TestAdapting:
     def test_both_models_are_judged_and_the_better_is_kept(self, tmp_path: Path) -> None:
         result = adapt(ADAPTING, make_plan(ADAPTING), tmp_path / "m.safetensors")
         first, *_, last = result["checkpoints"]
-        assert (first["step"], first["match"], first["target_norms"]) == (0, "none", False)
+        assert (first["step"], first["match"], first["target_norms"]) == (0, "none", 0.0)
         assert [entry["step"] for entry in result["checkpoints"]] == [0, 0, 1, 2, 3, 4]
         assert last["match"] in ("none", *MATCHES)
         assert all(0 <= entry["score"] <= 1 for entry in result["checkpoints"])
@@ -214,8 +214,8 @@ class TestAdapting:
         assert "is adapted as it is" in caplog.text
 
     def test_minutes_shorten_both_stages(self, tmp_path: Path, monkeypatch) -> None:
-        monkeypatch.setattr(Work, "_step_s", lambda work, number: 10.0 * (1 + number))
-        monkeypatch.setattr(Work, "_scoring_s", lambda work, step_s: 0.0)
+        monkeypatch.setattr(Work, "_step_s", lambda work, number, way: 10.0 * (1 + number))
+        monkeypatch.setattr(Work, "_scoring_s", lambda work, *_: 0.0)
         work = prepare(replace(ADAPTING, minutes=1.0), make_plan(ADAPTING))
         assert work.pace(time.monotonic() + 95 / SPARE + 0.5).steps == (1, 2)  # twice, to try both ways
         assert work.pace(time.monotonic() + 1000).steps == (3, 4)
@@ -237,16 +237,23 @@ class TestAdapting:
             prepare(replace(ADAPTING, settings={"preset": "paper"}), make_plan(ADAPTING))
 
     @pytest.mark.parametrize(
-        ("settings", "told"),
+        ("method", "settings", "told"),
         [
-            ({"sure": "0.8"}, ["--set sure=0.8 does nothing with mixing=true"]),
-            ({"mixing": "false", "kept": "0.5"}, ["--set kept=0.5 does nothing with mixing=false"]),
-            ({"mixing": "false", "sure": "0.8", "clip": "2"}, []),
-            ({"preset": "paper"}, []),
+            ("st-dasegnet", {"sure": "0.8"}, ["--set sure=0.8 does nothing with mixing=true"]),
+            ("st-dasegnet", {"mixing": "false", "kept": "0.5"}, ["--set kept=0.5 does nothing with mixing=false"]),
+            ("st-dasegnet", {"mixing": "false", "sure": "0.8", "clip": "2"}, []),
+            (
+                "st-dasegnet",
+                {"universal": "false", "attention": "plain"},
+                ["--set attention=plain does nothing with universal=false"],
+            ),
+            ("st-dasegnet", {"preset": "paper"}, []),
+            ("da-stc", {"preset": "paper", "frames": "1", "tau": "1"}, ["--set tau=1 does nothing with alignment=mmd"]),
+            ("da-stc", {"frames": "1", "alone": "0.2"}, ["--set alone=0.2 does nothing with frames=1"]),
         ],
     )
-    def test_settings_that_do_nothing_are_told(self, settings: dict, told: list[str], caplog) -> None:
-        request = replace(ADAPTING, method="st-dasegnet", crops=Crops(crop_px=192, batch=1), settings=settings)
+    def test_settings_that_do_nothing_are_told(self, method: str, settings: dict, told: list[str], caplog) -> None:
+        request = replace(ADAPTING, method=method, crops=Crops(crop_px=192, batch=1), settings=settings)
         prepare(request, make_plan(request))
         assert [entry.message for entry in caplog.records if "does nothing" in entry.message] == told
 

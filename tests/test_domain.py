@@ -149,10 +149,11 @@ def test_pixels_of_a_size_that_leaves_no_scene_or_a_huge_one_are_refused(
     make_raster, wanted: float, sides: str
 ) -> None:
     scene = at_size(make_raster("a.tif", np.zeros((3, 80, 120), np.uint8)), 0.5)
+    larger = at_size(make_raster("b.tif", np.zeros((3, 200, 200), np.uint8)), 1)
     with pytest.raises(RssegError, match=f"--gsd {wanted:g}: .*a.tif.* would have {sides} pixels") as caught:
-        common_scale([scene], wanted)
+        common_scale([larger, scene], wanted)
     for allowed in map(float, re.findall(r"[0-9.]*[0-9]", caught.value.hint)):
-        assert common_scale([scene], allowed).gsd_m == allowed
+        assert common_scale([larger, scene], allowed).gsd_m == allowed
 
 
 def at_size(path: str, gsd_m: float) -> Scene:

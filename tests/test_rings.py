@@ -12,8 +12,8 @@ OUTER = ("rsseg_cli.app", "rsseg_cli.commands", "rsseg_cli.console")
 # of detect-change that optimise a network.
 BRIDGES = (
     *("bundle.py", "patches.py", "predict.py", "fusing.py"),
-    *("adaptation.py", "beginning.py", "methods.py", "training.py", "checkpoint.py", "selection.py", "calibration.py"),
-    *("teachers.py", "memory.py"),
+    *("adaptation.py", "beginning.py", "methods.py", "work.py", "training.py", "checkpoint.py", "selection.py"),
+    *("calibration.py", "teachers.py", "memory.py"),
     *("features.py", "levels.py", "optimised.py", "tuning.py", "paper.py"),
 )
 

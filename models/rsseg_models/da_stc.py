@@ -96,6 +96,19 @@ class Settings(Mixing):
     """mix: pictures of patched crops go to --workdir."""
 
 
+def idle(settings: Settings) -> dict[str, str]:
+    """Settings that do nothing, and which other one hinders them."""
+    hindered = {
+        "labels=quantile": ("threshold",) if settings.labels == "quantile" else (),
+        "labels=threshold": ("kept", "floor") if settings.labels == "threshold" else (),
+        "feature_fusion=none": ("fused_part", "fused_after") if settings.feature_fusion == "none" else (),
+        "alignment=none": ("alignment_weight", "gathered", "tau") if settings.alignment == "none" else (),
+        "alignment=mmd": ("tau",) if settings.alignment == "mmd" else (),
+        "frames=1": ("alone", "fusion_rate", "tau_days", "gate") if settings.frames == 1 else (),
+    }
+    return {name: by for by, names in hindered.items() for name in names}
+
+
 # As published, where that is known.
 PAPER = Settings(
     frames=3,

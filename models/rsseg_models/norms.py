@@ -33,8 +33,7 @@ def remembering(module: nn.Module, part: float) -> Iterator[None]:
     norms = norms_of(module)
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
-        if norm.momentum is not None:
-            norm.momentum *= part
+        norm.momentum = None if norm.momentum is None and part else part * (norm.momentum or 0)
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ source, slow copies of their decoders teach them on the target. Maps are the mea
 Not as released: what the slow copies say is learned on mixed crops, as in `self-training`; they start as copies and
 hold their norms' statistics too; all learn at the rates of `Recipe`; nothing that is not valid counts anywhere; both
 domains are cropped alike. Students start from one trained network, and predict the same as it before the first step.
-Each pass normalises by its own batch; whose statistics are kept is chosen before.
+Each pass normalises by its own batch; whose statistics are kept is said from outside.
 """
 
 import copy
@@ -88,10 +88,12 @@ class Settings(Mixing):
 
 def idle(settings: Settings) -> dict[str, str]:
     """Settings that do nothing, and which other one hinders them."""
-    if settings.mixing:
-        return dict.fromkeys(("pseudo_labels", "sure", "likely", "quality"), "mixing=true")
-    of_mixing = [each.name for each in fields(Mixing) if each not in fields(Recipe)]
-    return dict.fromkeys(of_mixing, "mixing=false")
+    common = {each.name for each in fields(Recipe)}
+    of_mixing = [each.name for each in fields(Mixing) if each.name not in common]
+    without = ("pseudo_labels", "sure", "likely", "quality")
+    found = dict.fromkeys(without, "mixing=true") if settings.mixing else dict.fromkeys(of_mixing, "mixing=false")
+    alone = {} if settings.universal else dict.fromkeys(("attention", "attention_scale"), "universal=false")
+    return found | alone
 
 
 # As it was run: heads at the rate of the encoders, because a key of its configuration was never matched.

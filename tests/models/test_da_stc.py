@@ -24,6 +24,7 @@ from rsseg_models.errors import ModelError
 from rsseg_models.fusion import Fusion, OfSeries
 from rsseg_models.losses import NO_LABEL
 from rsseg_models.network import Architecture, SegmentationNetwork, build
+from rsseg_models.norms import remembering
 from rsseg_models.optimise import Average, optimise
 from torch import Tensor
 
@@ -474,3 +475,15 @@ def test_a_batch_of_single_images_becomes_clips_of_one_date() -> None:
     assert clips.bands.shape == (4, 1, 3, 32, 32)
     again: Batch = clips.date(0)
     assert torch.equal(again.bands, batch.bands)
+
+
+def test_norms_of_both_know_crops_as_they_are() -> None:
+    taught, still = DaStc(network(), replace(Settings(), learning_rate=0.0), STEPS, target_norms=0.5), network().train()
+    domains = draw(0, dates=1)
+    taught.step(domains, 0)
+    with remembering(still, 0.5), torch.no_grad():
+        still(domains.target.date(0).bands)
+        still(domains.source.date(0).bands)
+    for name, value in still.state_dict().items():
+        if "running" in name:
+            torch.testing.assert_close(taught.student.state_dict()[name], value)

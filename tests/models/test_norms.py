@@ -47,6 +47,12 @@ def test_norms_may_remember_a_part() -> None:
     moved, moved_half = (norms_of(network)[0].running_mean - start for network in (whole, half))
     torch.testing.assert_close(moved_half, moved / 2)
     assert norms_of(half)[0].momentum == norms_of(whole)[0].momentum
+    norms_of(half)[0].momentum = None  # the plain mean of all
+    with untracked(half):
+        before = norms_of(half)[0].running_mean.clone()
+        half(bands)
+    assert torch.equal(norms_of(half)[0].running_mean, before)
+    assert norms_of(half)[0].momentum is None
 
 
 def test_settled_norms_may_know_both() -> None:

@@ -11,6 +11,7 @@ from rsseg_models.errors import ModelError
 from rsseg_models.losses import NO_LABEL
 from rsseg_models.mixing import class_mix
 from rsseg_models.network import Architecture, SegmentationNetwork, build
+from rsseg_models.norms import remembering
 from rsseg_models.optimise import optimise
 from rsseg_models.self_training import SelfTraining, Settings
 from torch import Tensor
@@ -45,7 +46,7 @@ def network() -> SegmentationNetwork:
 
 
 def adapter(
-    start: SegmentationNetwork | None = None, steps: int = STEPS, target_norms: bool = False, **chosen: float | str
+    start: SegmentationNetwork | None = None, steps: int = STEPS, target_norms: float = 0.0, **chosen: float | str
 ) -> SelfTraining:
     return SelfTraining(start or network(), replace(Settings(), **chosen), steps, target_norms=target_norms)
 
@@ -72,7 +73,7 @@ def test_labels_of_the_source_where_it_shows_nothing_change_nothing() -> None:
 
 def test_norms_of_the_target_know_nothing_of_the_source() -> None:
     def statistics(offset: float) -> list[Tensor]:
-        method = adapter(learning_rate=0.0, target_norms=True)
+        method = adapter(learning_rate=0.0, target_norms=1.0)
         for number in range(2):
             domains = draw(number)
             source = replace(domains.source, bands=domains.source.bands + offset)
@@ -81,6 +82,18 @@ def test_norms_of_the_target_know_nothing_of_the_source() -> None:
 
     for one, other in zip(statistics(0.0), statistics(9.0), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_norms_of_both_know_both_and_nothing_mixed() -> None:
+    method, still = adapter(learning_rate=0.0, target_norms=0.5), network().train()
+    domains = draw(0)
+    method.step(domains, 0)
+    with remembering(still, 0.5), torch.no_grad():
+        still(domains.target.bands)
+        still(domains.source.bands)
+    for name, value in still.state_dict().items():
+        if "running" in name:
+            torch.testing.assert_close(method.student.state_dict()[name], value)
 
 
 def test_the_teacher_gets_no_gradient_and_follows_the_student() -> None:

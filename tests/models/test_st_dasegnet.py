@@ -12,7 +12,7 @@ from rsseg_models.errors import ModelError
 from rsseg_models.heads import AllMlpHead
 from rsseg_models.losses import NO_LABEL
 from rsseg_models.network import HEADS, Architecture, SegmentationNetwork, build, count_parameters
-from rsseg_models.norms import untracked
+from rsseg_models.norms import remembering, untracked
 from rsseg_models.optimise import Average
 from rsseg_models.st_dasegnet import (
     PAPER,
@@ -89,7 +89,7 @@ def network(head: str = "all-mlp") -> SegmentationNetwork:
     return made
 
 
-def method(settings: Settings = EAGER, shares: Tensor | None = None, target_norms: bool = False) -> StDasegnet:
+def method(settings: Settings = EAGER, shares: Tensor | None = None, target_norms: float = 0.0) -> StDasegnet:
     made = network()
     return StDasegnet(made, settings, STEPS, class_shares=shares, crop_px=SIDE, target_norms=target_norms)
 
@@ -553,7 +553,7 @@ def test_as_published_target_crops_are_learned_as_they_are() -> None:
     assert counts == [2, 3]
 
 
-def statistics(offset: float, target_norms: bool) -> list[Tensor]:
+def statistics(offset: float, target_norms: float) -> list[Tensor]:
     """Of both students' norms, after a step beside a source that is so much brighter."""
     taught, batch = method(replace(EAGER, learning_rate=0.0), target_norms=target_norms), domains()
     torch.manual_seed(0)
@@ -562,14 +562,14 @@ def statistics(offset: float, target_norms: bool) -> list[Tensor]:
 
 
 def test_norms_of_the_target_know_nothing_of_the_source() -> None:
-    for one, other in zip(statistics(0.0, True), statistics(9.0, True), strict=True):
+    for one, other in zip(statistics(0.0, 1.0), statistics(9.0, 1.0), strict=True):
         torch.testing.assert_close(one, other)
-    pairs = zip(statistics(0.0, False), statistics(9.0, False), strict=True)
+    pairs = zip(statistics(0.0, 0.0), statistics(9.0, 0.0), strict=True)
     assert any(not torch.allclose(one, other) for one, other in pairs)
 
 
 def test_norms_of_the_target_are_those_of_its_crops_as_they_are() -> None:
-    taught, still = method(replace(EAGER, learning_rate=0.0), target_norms=True), network().train()
+    taught, still = method(replace(EAGER, learning_rate=0.0), target_norms=1.0), network().train()
     batch = domains()
     taught.step(batch, 0)
     with torch.no_grad():
@@ -582,6 +582,19 @@ def test_norms_of_the_target_are_those_of_its_crops_as_they_are() -> None:
         still(batch.source.bands)
     assert all(torch.equal(still.encoder.state_dict()[n], v) for n, v in wanted.items() if "running" in n)
     assert still.head.fuse[1].momentum == 0.1
+
+
+def test_norms_of_both_know_both() -> None:
+    taught, still = method(replace(EAGER, learning_rate=0.0), target_norms=0.5), network().train()
+    batch = domains()
+    taught.step(batch, 0)
+    with remembering(still, 0.5), torch.no_grad():
+        still(batch.source.bands)
+        still(batch.target.bands)
+    found = taught.students.source.encoder.state_dict()
+    for name, value in still.encoder.state_dict().items():
+        if "running" in name:
+            torch.testing.assert_close(found[name], value)
 
 
 def test_making_maps_again_changes_nothing() -> None:
