@@ -131,10 +131,18 @@ class Run:
             self._take_turns()
             save(self)
         if is_late:
-            if self.rival and self.rival.step == self.line.step:
-                self._decide(self.rival)
-            self.line, self.rival, self.untried = self.rival or self.line, None, ()
-            step, steps = self.line.step, self.pace.steps
+            self._end()
+
+    def _end(self) -> None:
+        """Time is up: of several ways, the one that is there is what is delivered."""
+        if self.rival and self.rival.step == self.line.step:
+            self._decide(self.rival)
+        elif self.rival:
+            logger.warning("no time to try the target seen %s as well", self.line.way)
+            self.line = self.rival
+        self.rival, self.untried = None, ()
+        step, steps = self.line.step, self.pace.steps
+        if step < steps[self.number]:
             logger.warning("stopped after step %d of %d: steps became slower, and time is up", step, steps[self.number])
             self.pace = replace(self.pace, steps=(*steps[: self.number], step, *steps[self.number + 1 :]))
 
@@ -151,7 +159,7 @@ class Run:
             self._begin(self.untried)
 
     def _decide(self, rival: Line) -> None:
-        """After as many steps of either."""
+        """Which of two goes on, after as many steps of either."""
         ours, theirs = (line.candidates.scores[-1]["score"] for line in (self.line, rival))
         better, other = (self.line, rival) if ours > theirs else (rival, self.line)
         told = better.step, better.way, max(ours, theirs), other.way, min(ours, theirs)

@@ -95,7 +95,7 @@ def test_a_run_goes_on_from_any_place_of_the_trials(work: Work, monkeypatch: pyt
 
 
 def test_where_time_is_up_during_the_second_trial_the_first_way_is_what_there_is(
-    work: Work, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     scores(monkeypatch, WHOLE)
     labels = []
@@ -111,6 +111,8 @@ def test_where_time_is_up_during_the_second_trial_the_first_way_is_what_there_is
     assert labels == [("source-only", 3), ("self-training, on trial", TRIAL), ("self-training, on trial", TRIAL)]
     assert found.pace.steps == (3, TRIAL)
     assert found.candidates.scores[-1]["target_norms"] == HALF.target_norms
+    assert f"no time to try the target seen {WHOLE} as well" in caplog.text
+    assert f"stopped after step {TRIAL} of 8" in caplog.text
 
 
 @pytest.mark.parametrize(
