@@ -163,7 +163,7 @@ class Run:
         ours, theirs = (line.candidates.scores[-1]["score"] for line in (self.line, rival))
         better, other = (self.line, rival) if ours > theirs else (rival, self.line)
         told = better.step, better.way, max(ours, theirs), other.way, min(ours, theirs)
-        logger.info("after %d steps each: seen %s a score of %.3f, seen %s %.3f; the first goes on", *told)
+        logger.info("after %d steps each: seen %s, score %.3f; seen %s, %.3f; the first goes on", *told)
         self.line, self.rival = better, None
 
     def _steps(self, track: Track, deadline: float, save: Callable[["Run"], None]) -> bool:
@@ -171,6 +171,7 @@ class Run:
         line, stage, steps = self.line, self.work.stages[self.number], self.pace.steps[self.number]
         last = trial_steps(steps) if self._is_trial else steps
         label = f"{stage.method}, on trial" if self._is_trial else stage.method
+        seen = f", seen {line.way}" if self._is_trial else ""
         reports = self.work.reports(self.number, line.adapter, line.way.match, steps, line.step)
         with closing(reports):
             for report in track(islice(reports, last - line.step), label, last - line.step):
@@ -181,7 +182,7 @@ class Run:
                 is_late = line.step < steps and self._is_late(deadline)
                 if self.adapts and (line.step in _judged_at(steps) or line.step == last or is_late):
                     score = self._offer(line.adapter.network)
-                    logger.info("step %d of %d: %s", line.step, steps, _in_words(report.losses | score))
+                    logger.info("step %d of %d%s: %s", line.step, steps, seen, _in_words(report.losses | score))
                     save(self)
                 elif line.step % CHECKPOINT_EVERY == 0:
                     save(self)

@@ -71,7 +71,8 @@ def test_the_way_that_scores_better_after_its_trial_goes_on_as_if_there_were_no_
     for better in (HALF, WHOLE):
         scores(monkeypatch, better)
         found[better] = learned(work)
-        assert f"after {TRIAL} steps each: seen {better} a score of 0.600" in caplog.text
+        assert f"after {TRIAL} steps each: seen {better}, score 0.600" in caplog.text
+        assert f"step {TRIAL} of 8, seen {better}: " in caplog.text
         with monkeypatch.context() as patch:
             patch.setattr(Work, "ways", lambda self, match, better=better: (better,))
             alone = learned(work)
