@@ -170,6 +170,8 @@ class Run:
         """Those of one way, or of its trial. Whether time was up before."""
         line, stage, steps = self.line, self.work.stages[self.number], self.pace.steps[self.number]
         last = trial_steps(steps) if self._is_trial else steps
+        if line.step == last:
+            return False
         label = f"{stage.method}, on trial" if self._is_trial else stage.method
         seen = f", seen {line.way}" if self._is_trial else ""
         reports = self.work.reports(self.number, line.adapter, line.way.match, steps, line.step)
