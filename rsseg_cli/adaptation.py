@@ -93,13 +93,14 @@ def _stage(
     method = METHODS[name]
     others = ("steps", "preset", *types_of(Crops))
     preset = _preset(name, given)
-    settings = fill_known(method.settings, preset | given, others)
+    usual = method.from_weights if has_weights else {}
+    settings = fill_known(method.settings, {**usual, **preset, **given}, others)
     if settings.precision == "auto":
         quick = choose_precision("auto", device) == torch.bfloat16
         settings = replace(settings, precision="bfloat16" if quick else "float32")
     _tell_of_idle(method, settings, given)
-    usual = method.steps_from_weights if has_weights else method.steps_from_nothing
-    return Stage(name, settings, steps or usual, adapts)
+    enough = method.steps_from_weights if has_weights else method.steps_from_nothing
+    return Stage(name, settings, steps or enough, adapts)
 
 
 def _tell_of_idle(method: Method, settings: Any, given: Mapping[str, Any]) -> None:

@@ -196,7 +196,7 @@ def open_domain(pairs: Sequence[Labelled], scale: Scale, rule: str, crops: Crops
     grids, timeline = laid_out(scenes) if as_series else ([scene.grid for scene in scenes], single(len(scenes)))
     placed = [_placed(pair, grid, scale) for pair, grid in zip(pairs, grids, strict=True)]
     if fit_in_memory(pair.scene for pair in placed):
-        placed = [Labelled(held_whole(pair.scene), held_labels(pair.labels)) for pair in placed]
+        placed = [replace(pair, scene=held_whole(pair.scene), labels=held_labels(pair.labels)) for pair in placed]
     scheme = placed[0].labels.scheme
     grids, classes = [pair.scene.grid for pair in placed], len(scheme.classes)
     cell_px = cell_size(grids, classes)
@@ -225,7 +225,7 @@ def _held_back(counts: Sequence[Counts], timeline: Timeline, cell_px: int, block
 
 def _placed(pair: Labelled, own: Grid, scale: Scale) -> Labelled:
     grid, shown = at_gsd(own, scale.gsd_m), align(pair.scene, at_gsd(own, scale.detail_m))
-    return Labelled(align(shown, grid), align_labels(pair.labels, grid))
+    return replace(pair, scene=align(shown, grid), labels=align_labels(pair.labels, grid))
 
 
 def _refuse_too_few_classes(pairs: Sequence[Labelled], totals: NDArray[np.int64]) -> None:

@@ -31,6 +31,7 @@ class Labelled:
 
     scene: Scene
     labels: Labels
+    source: str  # the folder, or what else the person gave, that it was found in
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def _labelled(
     folders: Sequence[str], options: LabelOptions, bands: str | None
 ) -> tuple[list[Labelled], list[RssegError]]:
     """Scenes with labels; and why others have none."""
-    named = [pair for folder in folders for pair in _pairs(folder, options)]
+    named = [(folder, *pair) for folder in folders for pair in _pairs(folder, options)]
     pairs, without = _opened(named, options, bands)
     first = pairs[0].scene
     pairs = [replace(pair, scene=match_bands(pair.scene, first.names, first.path)) for pair in pairs]
@@ -183,15 +184,15 @@ def _named(folder: Path, fits: Callable[[str], bool]) -> str | None:
 
 
 def _opened(
-    named: Sequence[tuple[str, str]], options: LabelOptions, bands: str | None
+    named: Sequence[tuple[str, str, str]], options: LabelOptions, bands: str | None
 ) -> tuple[list[Labelled], list[RssegError]]:
     """Scenes and labels; of several scenes with one label file, why it says nothing about the others."""
     pairs: list[Labelled] = []
     problems: list[RssegError] = []
-    labels = [label for _, label in named]
-    for image, label in named:
+    labels = [label for _, _, label in named]
+    for folder, image, label in named:
         try:
-            pairs.append(_open_pair(image, label, options, bands))
+            pairs.append(_open_pair(folder, image, label, options, bands))
         except RssegError as error:
             if labels.count(label) == 1:
                 raise
@@ -201,12 +202,12 @@ def _opened(
     return pairs, problems
 
 
-def _open_pair(image: str, label: str, options: LabelOptions, bands: str | None) -> Labelled:
+def _open_pair(folder: str, image: str, label: str, options: LabelOptions, bands: str | None) -> Labelled:
     scene = open_scene(image, bands)
     labels = open_labels(label, scene.grid, options.classes, options.polygons if is_vector(label) else None)
     if labels.grid != scene.grid and scene.grid.crs is None and labels.grid.crs is None:
         _refuse_other_size(scene, labels)
-    return Labelled(scene, align_labels(labels, scene.grid))
+    return Labelled(scene, align_labels(labels, scene.grid), folder)
 
 
 def _refuse_other_size(scene: Scene, labels: Labels) -> None:

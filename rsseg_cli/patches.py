@@ -29,6 +29,8 @@ MOST_OF_ONE = 0.75
 TRIES = 8
 # Of the target's crops, where the person has labelled some of it.
 AROUND_LABELS = 0.5
+# However little ground a source has, it is drawn at most this many times as often as as much of the largest one.
+MOST_OFTEN = 4.0
 AHEAD = 3
 
 Drawn = TypeVar("Drawn")
@@ -42,6 +44,17 @@ def class_weights(census: Census) -> torch.Tensor:
     present = shares[shares > 0]
     weights = np.clip(np.sqrt(np.median(present) / np.maximum(shares, 1e-9)), 1, 2)
     return torch.tensor(np.where(shares > 0, weights, 1.0), dtype=torch.float32)
+
+
+def worth(sources: Sequence[str], census: Census) -> NDArray[np.float64]:
+    """Of a labelled pixel of each block, so that sources count alike, however much ground each has.
+
+    A large town tells no more than a small one what yet another town is like.
+    """
+    _, of_scene = np.unique(sources, return_inverse=True)
+    of_block = of_scene[census.places[:, 0]]
+    totals = np.bincount(of_block, census.counts.sum(axis=1), minlength=of_scene.max() + 1)
+    return np.asarray(np.minimum(totals.max() / np.maximum(totals, 1), MOST_OFTEN)[of_block])
 
 
 class Drawer(Generic[Drawn]):
@@ -71,6 +84,7 @@ class SourceCrops:
         # Rarer classes are drawn around more often (temperature as in rare-class sampling).
         self.odds = np.exp((1 - census.shares) / 0.1) * (census.shares > 0)
         self.odds /= self.odds.sum()
+        self.worth = worth([pair.source for pair in domain.pairs], census)
 
     def __call__(self, number: int) -> Batch:
         return _batch(self.clips(number, 1))
@@ -107,9 +121,10 @@ class SourceCrops:
         """A scene, a window of it around a labelled block, and the side that it would have with room enough."""
         census = self.domain.training
         if rng.random() < self.crops.rare:
-            weights = census.counts[:, rng.choice(len(self.odds), p=self.odds)].astype(float)
+            counts = census.counts[:, rng.choice(len(self.odds), p=self.odds)]
         else:
-            weights = census.counts.sum(axis=1).astype(float)
+            counts = census.counts.sum(axis=1)
+        weights = counts * self.worth
         scene, *corner = census.places[rng.choice(len(weights), p=weights / weights.sum())].tolist()
         grid = self.domain.pairs[scene].scene.grid
         return scene, *_around(grid, corner, BLOCK_PX, self.crops, rng)

@@ -362,6 +362,15 @@ class TestInit:
         assert "encoder and head loaded" in caplog.text
         assert "anew" not in caplog.text
 
+    @pytest.mark.parametrize(("settings", "average"), [({}, 0.998), ({"average": "0.9"}, 0.9)])
+    def test_what_starts_from_weights_is_averaged_for_longer(self, model, plan, settings: dict, average) -> None:
+        request = replace(REQUEST, settings=settings)
+        assert prepare(replace(request, init=str(model)), plan).stages[0].settings.average == average
+        adapting = replace(ADAPTING, init=str(model), settings={f"source.{k}": v for k, v in settings.items()})
+        stages = prepare(replace(adapting, settings=adapting.settings | {"source.steps": 3}), plan).stages
+        assert [stage.settings.average for stage in stages] == [average, 0.99]
+        assert prepare(REQUEST, plan).stages[0].settings.average == 0.99
+
     def test_classes_go_by_name(self, model, tmp_path: Path, caplog) -> None:
         caplog.set_level(logging.INFO)
         (tmp_path / "c.csv").write_text("value,name\n0,water\n1,Road\n2,hedge\n3,grass\n4,road\n5,road\n")

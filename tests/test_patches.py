@@ -8,7 +8,7 @@ import pytest
 from rsseg_cli.classes import UNLABELLED
 from rsseg_cli.domain import Crops, Scale, open_domain
 from rsseg_cli.folders import LabelOptions, find_labelled
-from rsseg_cli.patches import Drawer, OfBoth, SourceCrops, TargetCrops, class_weights
+from rsseg_cli.patches import MOST_OFTEN, Drawer, OfBoth, SourceCrops, TargetCrops, class_weights
 from rsseg_cli.raster import held
 from rsseg_cli.target import open_target
 
@@ -93,6 +93,19 @@ def test_rare_classes_are_drawn_more_often_than_they_occur(make_raster, tmp_path
     shares = np.bincount(found[found != UNLABELLED], minlength=3) / (found != UNLABELLED).sum()
     assert rare.training.shares[2] < 0.02
     assert shares[2] > 3 * rare.training.shares[2]
+
+
+@pytest.mark.parametrize(("side", "share"), [(320, 1 / 2), (800, MOST_OFTEN / (25 + MOST_OFTEN))])
+def test_sources_count_alike_however_large_but_for_the_smallest(side: int, share, make_raster, tmp_path: Path) -> None:
+    for name, size, value in (("large", side, 10), ("small", 160, 200)):
+        noise = np.random.default_rng(value).integers(0, 20, (3, size, size), dtype=np.uint8)
+        make_raster(f"{name}/a.tif", noise + np.uint8(value))
+        make_raster(f"{name}/a_labels.tif", np.random.default_rng(0).integers(0, 2, (size, size), dtype=np.uint8))
+    crops = Crops(crop_px=32, batch=8, radiometry=0.0)
+    folders = [str(tmp_path / name) for name in ("large", "small")]
+    domain = open_domain(find_labelled(folders, LabelOptions()), Scale(), "robust", crops)
+    of_small = np.concatenate([batch.bands[:, 0].mean((1, 2)) > 0 for batch in drawn(domain, 60, crops=crops)])
+    assert of_small.mean() == pytest.approx(share, abs=0.05)
 
 
 def test_weights_lie_between_one_and_two(domain) -> None:
