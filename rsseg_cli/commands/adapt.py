@@ -17,7 +17,9 @@ Match = Literal["auto", "none", "mean-std", "coral"]
 
 @with_console
 def adapt(
-    source: Annotated[list[str], typer.Option(metavar="DIR", help="Labelled scenes; may be repeated, and each counts alike.")],
+    source: Annotated[
+        list[str], typer.Option(metavar="DIR", help="Labelled scenes; may be repeated, and each counts alike.")
+    ],
     target: Annotated[
         list[str] | None, typer.Option(metavar="DIR", help="Unlabelled scenes the model is for; may be repeated.")
     ] = None,
