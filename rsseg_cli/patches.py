@@ -29,7 +29,7 @@ MOST_OF_ONE = 0.75
 TRIES = 8
 # Of the target's crops, where the person has labelled some of it.
 AROUND_LABELS = 0.5
-# However little ground a source has, it is drawn at most this many times as often as as much of the largest one.
+# A pixel of a source with little ground is drawn at most this many times as often as one of the largest source.
 MOST_OFTEN = 4.0
 AHEAD = 3
 
@@ -53,7 +53,7 @@ def worth(sources: Sequence[str], census: Census) -> NDArray[np.float64]:
     """
     _, of_scene = np.unique(sources, return_inverse=True)
     of_block = of_scene[census.places[:, 0]]
-    totals = np.bincount(of_block, census.counts.sum(axis=1), minlength=of_scene.max() + 1)
+    totals = np.bincount(of_block, census.counts.sum(axis=1))
     return np.asarray(np.minimum(totals.max() / np.maximum(totals, 1), MOST_OFTEN)[of_block])
 
 
