@@ -4,9 +4,9 @@
     python benchmarks/segment.py --size 32768 --encoder tiny --runs 1 --only rsseg      (for its memory)
 
 The limit is the network as PyTorch runs it on the scene's own pixels, without overlap, files or start-up, in the best
-of a few batches and tile sizes. rsseg is the whole command with its defaults, start-up included. The plain script is
-the usual loop: batch 1, float32, half a tile of overlap, logits of the whole raster in memory. Every run is a process
-of its own; runs alternate, medians are printed.
+of a few batches and tile sizes. rsseg is the whole command with its defaults. The plain script is the usual loop:
+batch 1, float32, half a tile of overlap, logits of the whole raster in memory. Both are timed as whole processes, and
+once more without their start-up. Runs alternate, medians are printed.
 """
 
 import argparse
@@ -25,6 +25,12 @@ from typing import Any
 BANDS = ("red", "green", "blue")
 CLASSES = 6
 REPEAT_PX = 1024
+START = """
+from rsseg_cli.environment import collect_no_more, collect_seldom
+collect_seldom()
+import rsseg_cli.app, rsseg_cli.mapping
+collect_no_more()
+"""
 
 
 def main() -> None:
@@ -33,7 +39,7 @@ def main() -> None:
     parser.add_argument("--encoder", default="mit-b0")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--plain-size", type=int, default=2048, help="side of the crop that the plain script maps")
+    parser.add_argument("--plain-size", type=int, default=4096, help="side of what the plain script maps at most")
     parser.add_argument("--only", choices=["limit", "rsseg", "plain"], action="append", help="default: all three")
     parser.add_argument("--part", choices=["prepare", "limit", "plain"], help="run one part only (used by itself)")
     parser.add_argument("--folder", type=Path)
@@ -47,7 +53,7 @@ def main() -> None:
         runs: dict[str, Callable[[], dict[str, Any]]] = {
             "limit": lambda: part(options, "limit"),
             "rsseg": lambda: run_segment(options),
-            "plain": lambda: part(options, "plain"),
+            "plain": lambda: run_plain(options),
         }
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in options.only or runs}
         for _ in range(options.runs):
@@ -57,44 +63,54 @@ def main() -> None:
 
 
 def show(options: argparse.Namespace, found: dict[str, list[dict[str, Any]]]) -> None:
-    speed = {name: statistics.median(run["mpx_s"] for run in runs) for name, runs in found.items()}
-    peak = {name: statistics.median(run["peak_mib"] for run in runs) for name, runs in found.items()}
+    def middle(name: str, what: str) -> float:
+        return statistics.median(run[what] for run in found[name])
+
     print(f"{options.encoder}, {options.size} px, {options.threads} threads, median of {options.runs}")
-    if "rsseg" in found:
-        after = "rsseg without its start-up"
-        speed[after] = statistics.median(run["mpx_s_after_start"] for run in found["rsseg"])
-        peak[after] = peak["rsseg"]
     print("| what | Mpx/s | of the limit | times the plain script | peak MiB |\n|---|---|---|---|---|")
-    for name in speed:
-        peers = (speed.get("limit"), speed.get("plain"))
-        of_limit, times = (f"{speed[name] / peer:.2f}" if peer else "" for peer in peers)
-        print(f"| {name} | {speed[name]:.3f} | {of_limit} | {times} | {peak[name]:.0f} |")
+    for what, words in (("mpx_s", ""), ("mpx_s_after_start", ", without start-up")):
+        for name in found:
+            speed = middle(name, what)
+            of_limit = f"{speed / middle('limit', what):.2f}" if "limit" in found else ""
+            times = f"{speed / middle('plain', what):.2f}" if "plain" in found else ""
+            print(f"| {name}{words} | {speed:.3f} | {of_limit} | {times} | {middle(name, 'peak_mib'):.0f} |")
     if "limit" in found:
         print("limit:", found["limit"][0]["setting"])
 
 
 def part(options: argparse.Namespace, name: str) -> dict[str, Any]:
+    return measured(call_of(options, name), options)
+
+
+def call_of(options: argparse.Namespace, name: str) -> list[str]:
     words = ["--size", options.size, "--encoder", options.encoder, "--threads", options.threads, "--plain-size"]
     call = [__file__, *words, options.plain_size, "--part", name, "--folder", options.folder]
-    return measured([sys.executable, *map(str, call)], options)
+    return [sys.executable, *map(str, call)]
 
 
 def run_segment(options: argparse.Namespace) -> dict[str, Any]:
-    """The whole command, start-up included."""
+    """The whole command, and the same without what it needs to start."""
     scene, model, out = (options.folder / name for name in ("scene.tif", "m.safetensors", "map.tif"))
     words = ["segment", scene, "--model", model, "-o", out, "--overwrite", "--quiet", "--json"]
-    started = time.perf_counter()
-    found = measured([sys.executable, "-m", "rsseg_cli", *map(str, words)], options)
-    seconds = time.perf_counter() - started
-    started = time.perf_counter()
-    measured([sys.executable, "-c", "import rsseg_cli.app, rsseg_cli.mapping"], options)
-    after_start = seconds - (time.perf_counter() - started)
+    seconds, found = timed([sys.executable, "-m", "rsseg_cli", *map(str, words)], options)
+    to_start, _ = timed([sys.executable, "-c", START], options)
     megapixels = options.size**2 / 1e6
     return {
         "mpx_s": megapixels / seconds,
-        "mpx_s_after_start": megapixels / after_start,
+        "mpx_s_after_start": megapixels / (seconds - to_start),
         "peak_mib": found["peak_mib"],
     }
+
+
+def run_plain(options: argparse.Namespace) -> dict[str, Any]:
+    seconds, found = timed(call_of(options, "plain"), options)
+    return found | {"mpx_s": found["megapixels"] / seconds}
+
+
+def timed(call: list[str], options: argparse.Namespace) -> tuple[float, dict[str, Any]]:
+    started = time.perf_counter()
+    found = measured(call, options)
+    return time.perf_counter() - started, found
 
 
 def measured(call: list[str], options: argparse.Namespace) -> dict[str, Any]:
@@ -146,7 +162,7 @@ def limit(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     bundle = load_bundle(options.folder / "m.safetensors")
     precision = choose_precision("auto", "cpu")
-    best: dict[str, Any] = {"mpx_s": 0.0}
+    best: dict[str, Any] = {"mpx_s": 0.0}  # nothing of it is start-up
     for tile, batch in ((448, 4), (512, 1), (512, 2), (512, 4), (544, 2), (768, 2), (1024, 1)):
         with rasterio.open(options.folder / "scene.tif") as dataset:
             pixels = dataset.read(window=Window(0, 0, tile, tile)).astype("float32")
@@ -159,7 +175,11 @@ def limit(options: argparse.Namespace) -> None:
                 seconds.append(time.perf_counter() - started)
         speed = batch * tile**2 / 1e6 / statistics.median(seconds[1:])
         if speed > best["mpx_s"]:
-            best = {"mpx_s": speed, "setting": f"tiles of {tile}, batches of {batch}, {precision}"}
+            best = {
+                "mpx_s": speed,
+                "mpx_s_after_start": speed,
+                "setting": f"tiles of {tile}, batches of {batch}, {precision}",
+            }
     print(json.dumps(best))
 
 
@@ -187,7 +207,8 @@ def plain(options: argparse.Namespace) -> None:
                 sums[(slice(None), *part)] += network(crop)[0].numpy()
                 times[part] += 1
     np.save(options.folder / "plain.npy", (sums / times).argmax(axis=0).astype(np.uint8))
-    print(json.dumps({"mpx_s": size**2 / 1e6 / (time.perf_counter() - started)}))
+    megapixels = size**2 / 1e6
+    print(json.dumps({"megapixels": megapixels, "mpx_s_after_start": megapixels / (time.perf_counter() - started)}))
 
 
 if __name__ == "__main__":

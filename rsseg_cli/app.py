@@ -9,7 +9,7 @@ import typer
 from rsseg_cli import __version__
 from rsseg_cli.commands import adapt, demo, detect_change, evaluate, info, qgis_plugin, segment, vectorize
 from rsseg_cli.console import print_any_name, silence_closed_pipe
-from rsseg_cli.environment import fill_closed_streams
+from rsseg_cli.environment import collect_no_more, collect_seldom, fill_closed_streams
 from rsseg_cli.errors import Terminated
 from rsseg_cli.memory import is_out_of_memory, out_of_memory
 from rsseg_cli.stops import heard, listen, listen_no_more
@@ -59,6 +59,7 @@ def _pass_over(unheard: "sys.UnraisableHookArgs") -> None:
 def main() -> None:
     """Exit codes: 0 done, 1 the person can mend it, 2 usage, 130 interrupted, 143 terminated."""
     listen()
+    collect_seldom()
     sys.unraisablehook = _pass_over
     fill_closed_streams()
     print_any_name()
@@ -82,3 +83,4 @@ def main() -> None:
         raise
     finally:
         listen_no_more()
+        collect_no_more()
