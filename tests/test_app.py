@@ -41,6 +41,17 @@ def test_label_rasters_are_scored_without_torch_or_geopandas(make_raster) -> Non
     assert not loaded & {"torch", "geopandas", "transformers", "pyogrio"}
 
 
+def test_neither_start_nor_end_waits_for_a_search_for_garbage() -> None:
+    code = (
+        "import atexit, gc, sys\nfrom rsseg_cli.app import main\nsys.argv = ['rsseg', '--version']\n"
+        "atexit.register(lambda: print(gc.get_threshold()[0], gc.get_freeze_count()))\nmain()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seldom, frozen = map(int, ended.stdout.splitlines()[-1].split())
+    assert seldom >= 100_000
+    assert frozen > 10_000
+
+
 def test_without_arguments_it_explains_itself(rsseg) -> None:
     ended = rsseg()
     assert ended.returncode == 2
