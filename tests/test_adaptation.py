@@ -362,14 +362,21 @@ class TestInit:
         assert "encoder and head loaded" in caplog.text
         assert "anew" not in caplog.text
 
-    @pytest.mark.parametrize(("settings", "average"), [({}, 0.998), ({"average": "0.9"}, 0.9)])
-    def test_what_starts_from_weights_is_averaged_for_longer(self, model, plan, settings: dict, average) -> None:
+    @pytest.mark.parametrize(
+        ("settings", "found"),
+        [({}, (0.998, 0.0)), ({"average": "0.9"}, (0.9, 0.0)), ({"fall": "1"}, (0.998, 1.0))],
+    )
+    def test_what_starts_from_weights_wanders_and_is_averaged_for_longer(self, model, plan, settings, found) -> None:
+        def of(stage) -> tuple[float, float]:
+            return stage.settings.average, stage.settings.fall
+
         request = replace(REQUEST, settings=settings)
-        assert prepare(replace(request, init=str(model)), plan).stages[0].settings.average == average
+        assert of(prepare(replace(request, init=str(model)), plan).stages[0]) == found
         adapting = replace(ADAPTING, init=str(model), settings={f"source.{k}": v for k, v in settings.items()})
         stages = prepare(replace(adapting, settings=adapting.settings | {"source.steps": 3}), plan).stages
-        assert [stage.settings.average for stage in stages] == [average, 0.99]
-        assert prepare(REQUEST, plan).stages[0].settings.average == 0.99
+        assert of(stages[0]) == found
+        assert stages[1].settings.average == 0.99
+        assert of(prepare(REQUEST, plan).stages[0]) == (0.99, 0.9)
 
     def test_classes_go_by_name(self, model, tmp_path: Path, caplog) -> None:
         caplog.set_level(logging.INFO)

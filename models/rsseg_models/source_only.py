@@ -24,6 +24,8 @@ class Settings(Recipe):
 
     auxiliary: float = between(0, 10, 0.4)
     """Weight of the loss on a second, simple head half-way down the encoder; with the head uper only."""
+    fall: float = between(0, 10, 0.9)
+    """How the learning rate falls to 0: 1 evenly, less later, 0 not at all, which suits a long average."""
 
 
 def preference(shares: Tensor) -> Tensor:
@@ -58,7 +60,7 @@ class SourceOnly(OfParts):
         heads = nn.ModuleList([network.head] if self.auxiliary is None else [network.head, self.auxiliary])
         self.descent = Descent(
             [(network.encoder, encoder_rate), (heads, settings.learning_rate)],
-            Schedule(steps, round(settings.warm_up * steps)),
+            Schedule(steps, round(settings.warm_up * steps), settings.fall),
             settings.weight_decay,
             settings.clip,
         )

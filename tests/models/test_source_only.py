@@ -9,6 +9,7 @@ from rsseg_models.errors import ModelError
 from rsseg_models.network import HEADS, Architecture, build
 from rsseg_models.optimise import optimise
 from rsseg_models.source_only import Settings, SourceOnly, preference
+from torch.nn.utils import parameters_to_vector
 
 STEPS = 4
 
@@ -46,6 +47,16 @@ def test_a_run_that_goes_on_ends_with_the_same_weights(head: str) -> None:
     list(optimise(later, draw, STEPS, seed=0, first_step=2))
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, later.network.state_dict()[name]), name
+
+
+def test_a_rate_that_does_not_fall_goes_further_at_the_end() -> None:
+    def last_stride(fall: float) -> float:
+        method = adapter("all-mlp", Settings(fall=fall, warm_up=0))
+        reports = optimise(method, draw, STEPS, seed=0)
+        weights = [parameters_to_vector(method.student.parameters()).detach() for _ in reports]
+        return float((weights[-1] - weights[-2]).norm())
+
+    assert last_stride(0.0) > 2 * last_stride(0.9)
 
 
 def test_uper_learns_with_a_second_head_at_stride_16() -> None:
