@@ -22,7 +22,7 @@ FOREIGN_VARIABLES = ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GDAL_DRIVER_PATH")
 # GDAL would keep up to 5 % of all memory in decoded blocks; every raster is read once and in order here.
 CACHE_MIB = "32"
 
-# Objects made before Python looks for garbage among them; its own number is 700.
+# Objects made before Python looks for garbage among them; its own number is in the hundreds or thousands.
 MADE_BEFORE_COLLECTING = 100_000
 
 # mallopt's names for: from this size on ask the system; beyond this much that is free give it back; how many heaps.

@@ -86,8 +86,8 @@ def _ktda(settings: KtdaSettings, given: Ingredients) -> Illustrated[Any]:
 
 SOURCE_ONLY = "source-only"
 METHODS: Mapping[str, Method] = {
-    # Published weights lie near many good networks. Learning that never slows down wanders among them, and their mean
-    # carries over better than any of them (Cha et al. 2021, arXiv 2102.08604).
+    # Published weights lie near many good networks. Learning that never slows down wanders among them, and the mean of
+    # where it was carries over better to other places (Cha et al. 2021, arXiv 2102.08604).
     SOURCE_ONLY: Method(
         SourceOnlySettings, partial(_made, SourceOnly), 1200, 600, from_weights={"average": 0.998, "fall": 0.0}
     ),

@@ -165,6 +165,8 @@ def test_patterns_reach_rsseg_and_a_closed_window_ends_it_in_order(monkeypatch: 
     given: list[object] = []
     calls: list[tuple[object, object]] = []
     monkeypatch.setattr(app, "app", lambda **options: given.append(options))
+    for of_this_process in ("collect_seldom", "collect_no_more"):
+        monkeypatch.setattr(app, of_this_process, lambda: None)
     monkeypatch.setattr(stops, "STOPS", [signal.SIGINT, signal.SIGTERM, 21])  # the third is there on Windows alone
     monkeypatch.setattr(signal, "signal", lambda *call: calls.append(call))
     app.main()

@@ -25,7 +25,7 @@ class Settings(Recipe):
     auxiliary: float = between(0, 10, 0.4)
     """Weight of the loss on a second, simple head half-way down the encoder; with the head uper only."""
     fall: float = between(0, 10, 0.9)
-    """How the learning rate falls to 0: 1 evenly, less later, 0 not at all, which suits a long average."""
+    """Power of the learning rate's fall to 0: 1 evenly, below 1 later, above 1 sooner; 0 never, for long averages."""
 
 
 def preference(shares: Tensor) -> Tensor:
